@@ -1,0 +1,1 @@
+"""The part that ships to the Hub: flat files that import only each other, torch and transformers."""

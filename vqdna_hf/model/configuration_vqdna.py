@@ -1,0 +1,228 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""Configurations: `VQDNACodecConfig` (the learned vocabulary) and `VQDNAConfig` (codec plus backbone)."""
+
+import difflib
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import ModernBertConfig, PreTrainedConfig
+
+from .tokenization_vqdna import CLS_ID, MASK_ID, PAD_ID, SEP_ID, VOCABULARY
+
+FORMAT_VERSION = 1
+"""The layout of configuration and weights. A checkpoint that carries a higher number is refused."""
+
+
+def _refuse_misspelt_keys(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
+    """Transformers keeps unknown keys, for forward compatibility; one that is nearly a known key is a typo."""
+    own = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    for key in unknown:
+        # Keys that Transformers itself knows come here too (num_labels, auto_map, ...): never a typo of ours.
+        if hasattr(PreTrainedConfig, key) or key in ("num_labels", "auto_map", "name_or_path", "attn_implementation"):
+            continue
+        if near := difflib.get_close_matches(key, own, n=1, cutoff=0.75):
+            raise ValueError(f"unknown key {key!r} in {type(config).__name__}: did you mean {near[0]!r}?")
+
+
+def _refuse_newer_format(config: PreTrainedConfig, version: int) -> None:
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"this checkpoint has format_version {version} and this code reads up to {FORMAT_VERSION}: "
+            "upgrade vqdna_hf, or load it with trust_remote_code=True, which uses the checkpoint's own code"
+        )
+
+
+@strict
+class VQDNACodecConfig(PreTrainedConfig):
+    r"""The learned vocabulary: a convolutional encoder, one codebook or several, a mirrored decoder.
+
+    The defaults are the published values of the HRQ codec (Li et al., arXiv 2405.10812, section 4 and appendix A);
+    what the paper leaves open is marked *(open)*. `codebook_sizes=[512], tap_positions=[6]` is the single-codebook
+    VQ codec.
+
+    Args:
+        hidden_size: D, the width of the blocks.
+        stem_size: channels after the stem convolution.
+        stem_kernel_size: of the stem, odd.
+        num_blocks: ConvNeXt-style blocks in the encoder, and again in the decoder.
+        kernel_size: of the depth-wise convolutions, odd.
+        expansion: the inverted bottleneck of a block is `expansion * hidden_size` wide.
+        codebook_sizes: K of each level, coarse to fine.
+        tap_positions: after which block each level is tapped; ascending, the last is `num_blocks`.
+        codebook_dim: width of a code vector, shared by the levels.
+        decay: of the codebooks' moving averages *(open)*.
+        dead_code_threshold: an entry used less than this share of an even share is re-seeded; 0 never *(open)*.
+        commitment_weight: of the commitment loss.
+        objective: `"reconstruction"`, the paper's, or `"window"`: each position's code vector alone predicts the
+            nucleotides up to `window_radius` away through a linear head, while the decoder learns on the side.
+        window_radius: in nucleotides, for `objective="window"`.
+        corruption_rate: share of the input nucleotides hidden from the encoder in stage 1; the targets stay.
+        norm_eps: of the layer norms.
+        initializer_range: standard deviation of the initial weights.
+
+    Example:
+
+    >>> config = VQDNACodecConfig(codebook_sizes=[512], tap_positions=[6])
+    >>> config.num_quantizers, config.receptive_field
+    (1, 41)
+    """
+
+    model_type = "vqdna_codec"
+    keys_to_ignore_at_inference = [
+        "codes", "quantized", "reconstruction_loss", "commitment_loss", "window_loss", "window_logits",
+    ]  # fmt: skip
+
+    vocab_size: int = len(VOCABULARY)
+    hidden_size: int = 384
+    stem_size: int = 256
+    stem_kernel_size: int = 5
+    num_blocks: int = 6
+    kernel_size: int = 7
+    expansion: int = 4
+    codebook_sizes: list[int] | None = None
+    tap_positions: list[int] | None = None
+    codebook_dim: int = 384
+    decay: float = 0.99
+    dead_code_threshold: float | int = 0.03
+    commitment_weight: float | int = 0.5
+    objective: Literal["reconstruction", "window"] = "reconstruction"
+    window_radius: int = 4
+    corruption_rate: float | int = 0.0
+    norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    pad_token_id: int | None = PAD_ID
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.codebook_sizes = [1024, 2048] if self.codebook_sizes is None else list(self.codebook_sizes)
+        self.tap_positions = [3, 6] if self.tap_positions is None else list(self.tap_positions)
+        _refuse_misspelt_keys(self, kwargs)
+        super().__post_init__(**kwargs)
+        self.validate_codec()  # here too, for a plain ValueError; the strict dataclass would wrap it
+
+    @property
+    def num_quantizers(self) -> int:
+        """Q, the number of codebooks."""
+        return len(self.codebook_sizes or ())
+
+    @property
+    def receptive_field(self) -> int:
+        """How many nucleotides the last level's code of one position can see."""
+        return self.stem_kernel_size + self.num_blocks * (self.kernel_size - 1)
+
+    def validate_codec(self) -> None:
+        """Refuse values that no codec can have; run by the constructor and by loading."""
+        _refuse_newer_format(self, self.format_version)
+        sizes, taps = self.codebook_sizes or [], self.tap_positions or []
+        if not sizes or len(sizes) != len(taps):
+            raise ValueError(
+                f"codebook_sizes {sizes} and tap_positions {taps} must be equally long: one tap for each codebook"
+            )
+        if sorted(set(taps)) != taps or taps[0] < 1 or taps[-1] != self.num_blocks:
+            raise ValueError(
+                f"tap_positions {taps} must ascend within 1..num_blocks and end at num_blocks={self.num_blocks}: "
+                "blocks behind the last tap would learn nothing"
+            )
+        if min(sizes) < 2:
+            raise ValueError(f"codebook_sizes {sizes}: a codebook needs at least 2 entries")
+        for name in ("kernel_size", "stem_kernel_size"):
+            if getattr(self, name) % 2 == 0 or getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be odd, so that a position keeps its place")
+        for name in ("hidden_size", "stem_size", "num_blocks", "expansion", "codebook_dim", "window_radius"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay={self.decay} must be in [0, 1)")
+        if not 0 <= self.dead_code_threshold < 1:
+            raise ValueError(f"dead_code_threshold={self.dead_code_threshold} must be in [0, 1): it is a ratio")
+        if not 0 <= self.corruption_rate < 1:
+            raise ValueError(f"corruption_rate={self.corruption_rate} must be in [0, 1)")
+
+
+@strict
+class VQDNAConfig(ModernBertConfig):
+    r"""Codec plus backbone. Everything of `ModernBertConfig` stays where it is; the codec's values are nested.
+
+    The defaults are the size of the paper's BERT-Base: 12 layers, 768 wide, 12 heads, global attention everywhere.
+
+    Args:
+        codec_config: a `VQDNACodecConfig` or its dictionary.
+        freeze_codec: keep the codec in `eval()`, without gradients, its codebooks still.
+        freeze_codebooks: with a trainable codec, keep the codebooks still. Adapters save parameters only, so
+            codebooks that move would be lost with them.
+        mask_level: `"nucleotide"` hides nucleotides before the codec and predicts the clean sequence's codes;
+            `"code"` is the paper's form: codes of the clean sequence are hidden after the codec. The latter leaks:
+            neighbouring codes have seen the hidden nucleotide.
+        nucleotide_loss_weight: of the cross-entropy on masked nucleotides.
+        code_loss_weight: of the cross-entropy on the masked positions' codes, mean over levels; 0 drops the heads.
+        classifier_pooling: `"mean"` or `"max"` over the sequence's positions, or `"cls"`.
+        average_strands: classify both strands and average the logits.
+        mask_token_id: the id of `[MASK]`.
+
+    Example:
+
+    >>> config = VQDNAConfig(num_hidden_layers=2, codec_config={"codebook_sizes": [512], "tap_positions": [6]})
+    >>> config.hidden_size, config.codec_config.codebook_sizes, config.layer_types
+    (768, [512], ['full_attention', 'full_attention'])
+    """
+
+    model_type = "vqdna"
+    sub_configs = {"codec_config": VQDNACodecConfig}
+    keys_to_ignore_at_inference = [
+        "past_key_values", "codes", "code_logits", "code_targets", "nucleotide_loss", "code_loss",
+        "commitment_loss", "hidden_states", "attentions",
+    ]  # fmt: skip
+
+    vocab_size: int = len(VOCABULARY)
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 12
+    pad_token_id: int | None = PAD_ID
+    bos_token_id: int | None = CLS_ID
+    eos_token_id: int | list[int] | None = SEP_ID
+    cls_token_id: int | None = CLS_ID
+    sep_token_id: int | None = SEP_ID
+    mask_token_id: int = MASK_ID
+    tie_word_embeddings: bool = False
+    classifier_pooling: Literal["cls", "mean", "max"] = "mean"
+    average_strands: bool = False
+    codec_config: dict | PreTrainedConfig | None = None
+    freeze_codec: bool = True
+    freeze_codebooks: bool = False
+    mask_level: Literal["nucleotide", "code"] = "nucleotide"
+    nucleotide_loss_weight: float | int = 1.0
+    code_loss_weight: float | int = 1.0
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.codec_config is None:
+            self.codec_config = VQDNACodecConfig()
+        elif isinstance(self.codec_config, dict):
+            self.codec_config = VQDNACodecConfig(**self.codec_config)
+        _refuse_misspelt_keys(self, kwargs)
+        # ModernBERT's own default is one global layer in three. Once made, layer_types says it all.
+        self.layer_types = self.layer_types or self._layer_types(kwargs.pop("global_attn_every_n_layers", 1))
+        super().__post_init__(**kwargs)
+        self.validate_vqdna()
+
+    def _layer_types(self, global_attn_every_n_layers: int) -> list[str]:
+        return [
+            "sliding_attention" if layer % global_attn_every_n_layers else "full_attention"
+            for layer in range(self.num_hidden_layers)
+        ]
+
+    def validate_vqdna(self) -> None:
+        """Refuse values that no model can have; run by the constructor and by loading."""
+        _refuse_newer_format(self, self.format_version)
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} must be a multiple of num_attention_heads={self.num_attention_heads}"
+            )
+        if self.nucleotide_loss_weight < 0 or self.code_loss_weight < 0:
+            raise ValueError("nucleotide_loss_weight and code_loss_weight must not be negative")
+        if self.nucleotide_loss_weight == 0 and self.code_loss_weight == 0:
+            raise ValueError("nucleotide_loss_weight and code_loss_weight are both 0: nothing would be learnt")
+
+
+VQDNACodecConfig.register_for_auto_class()
+VQDNAConfig.register_for_auto_class()

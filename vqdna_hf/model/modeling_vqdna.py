@@ -1,0 +1,487 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""The language model: a learned vocabulary (the codec's encoder) in front of a stock ModernBERT, and its heads.
+
+Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, H hidden size.
+Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide i.
+"""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ModernBertModel, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_vqdna import VQDNAConfig
+from .modeling_vqdna_codec import (
+    IGNORED,
+    VQDNACodecEncoder,
+    VQDNACodecEncoderOutput,
+    VQDNACodecModel,
+    init_codec_weights,
+)
+
+# The two below are needed directly for nothing but loading: older versions of Transformers copy only the files
+# that the modelling file itself names.
+from .quantization_vqdna import NO_CODE
+from .tokenization_vqdna import is_nucleotide, is_sequence_position, reverse_complement_ids
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_vqdna.VQDNAConfig",
+    "AutoModel": "modeling_vqdna.VQDNAModel",
+    "AutoModelForMaskedLM": "modeling_vqdna.VQDNAForMaskedLM",
+    "AutoModelForSequenceClassification": "modeling_vqdna.VQDNAForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_vqdna.VQDNAForTokenClassification",
+}
+"""Written into every saved configuration, so that a folder saved from one head loads with every Auto class."""
+
+
+@dataclass
+class VQDNAModelOutput(ModelOutput):
+    """What the bare model returns.
+
+    Attributes:
+        last_hidden_state: (B, L, H).
+        hidden_states: a tuple of (B, L, H), with `output_hidden_states=True`.
+        attentions: a tuple of (B, heads, L, L), with `output_attentions=True` (eager attention).
+        codes: (B, Q, L) code ids, -1 at padding and special tokens; None with `inputs_embeds`.
+        commitment_loss: scalar, when the codec is being trained.
+    """
+
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    codes: Tensor | None = None
+    commitment_loss: Tensor | None = None
+
+
+@dataclass
+class VQDNAMaskedLMOutput(ModelOutput):
+    """What the masked language model returns.
+
+    Attributes:
+        loss: scalar, the weighted sum of the parts below.
+        logits: (B, L, V) over the tokenizer's vocabulary.
+        hidden_states, attentions: as in `VQDNAModelOutput`.
+        codes: (B, Q, L) code ids of what the backbone read.
+        code_logits: Q tensors (M, K), at the M positions that have a label and a code, in row-major order.
+        code_targets: (M, Q) the codes of the clean sequence there.
+        nucleotide_loss, code_loss, commitment_loss: scalars.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    codes: Tensor | None = None
+    code_logits: tuple[Tensor, ...] | None = None
+    code_targets: Tensor | None = None
+    nucleotide_loss: Tensor | None = None
+    code_loss: Tensor | None = None
+    commitment_loss: Tensor | None = None
+
+
+class VQDNAPreTrainedModel(PreTrainedModel):
+    """What every class of the language model shares."""
+
+    config: VQDNAConfig
+    config_class = VQDNAConfig
+    base_model_prefix = "vqdna"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _no_split_modules = ["ModernBertEncoderLayer", "VQDNACodecEncoder"]
+    _keep_in_fp32_modules_strict = ["codebooks"]
+    # Every loss here is a mean: Trainer divides it by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if not init_codec_weights(module):
+            super()._init_weights(module)
+
+    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> Any:
+        """As in Transformers; the configuration names the code of every head, not of the saved one alone."""
+        if self.is_remote_code():
+            self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **AUTO_MAP}
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    @classmethod
+    def from_codec(
+        cls, codec: VQDNACodecModel | str | PathLike, config: VQDNAConfig | None = None, **overrides: Any
+    ) -> "VQDNAPreTrainedModel":
+        """Start a language model from a trained codec: its encoder and codebooks, and a new backbone.
+
+        Args:
+            codec: the model of stage 1, or its folder.
+            config: of the new model; its `codec_config` is replaced by the codec's. Default: `VQDNAConfig`'s.
+            overrides: keys of `VQDNAConfig`, when no `config` is given.
+
+        Raises:
+            ValueError: if the codec was never trained.
+        """
+        if not isinstance(codec, VQDNACodecModel):
+            codec = VQDNACodecModel.from_pretrained(codec)
+        untrained = [
+            level for level, book in enumerate(codec.encoder.quantizer.codebooks) if not bool(book.initialized)
+        ]
+        if untrained:
+            raise ValueError(
+                f"the codebooks of levels {untrained} hold no learnt vocabulary: train the codec first (stage 1)"
+            )
+        if config is None:
+            config = VQDNAConfig(codec_config=codec.config.to_dict(), **overrides)
+        else:
+            config.codec_config = VQDNAConfig(codec_config=codec.config.to_dict()).codec_config
+        model = cls(config)
+        model.base_model.codec.load_state_dict(codec.encoder.state_dict())
+        return model
+
+
+class VQDNAModel(VQDNAPreTrainedModel):
+    """Nucleotides in, one contextual vector a nucleotide out.
+
+    A frozen codec turns nucleotides into code vectors, a linear layer brings them to the backbone's width, and a
+    stock ModernBERT reads them. Special tokens, `[MASK]` and N add a learnt vector of their own; A, C, G and T
+    reach the backbone through their codes alone.
+
+    Example:
+
+    >>> import torch
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAModel(config).eval()
+    >>> output = model(torch.tensor([[2, 5, 6, 7, 8, 3]]))  # [CLS] A C G T [SEP]
+    >>> output.last_hidden_state.shape, output.codes.shape
+    (torch.Size([1, 6, 16]), torch.Size([1, 2, 6]))
+    """
+
+    def __init__(self, config: VQDNAConfig) -> None:
+        super().__init__(config)
+        self.codec = VQDNACodecEncoder(config.codec_config)
+        self.code_projection = nn.Linear(config.codec_config.codebook_dim, config.hidden_size, bias=False)
+        self.backbone = ModernBertModel(config)
+        self.post_init()
+        self.train(self.training)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's table, of which special tokens, `[MASK]` and N are used."""
+        return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the backbone's table."""
+        self.backbone.set_input_embeddings(value)
+
+    def train(self, mode: bool = True) -> "VQDNAModel":
+        """As in torch, but a frozen codec stays in `eval()` and without gradients.
+
+        Loading calls this last, and it makes new parameters that require gradients: so they are frozen here.
+        """
+        super().train(mode)
+        if self.config.freeze_codec:
+            self.codec.eval()
+            self.codec.requires_grad_(False)
+        elif self.config.freeze_codebooks:
+            self.codec.quantizer.eval()
+        return self
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> VQDNACodecEncoderOutput:
+        """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D). Moves no codebook."""
+        with torch.no_grad():
+            return self.codec(input_ids, attention_mask, update_codebooks=False, return_loss=False)
+
+    def _embed(
+        self, input_ids: Tensor, attention_mask: Tensor, hidden_codes: Tensor | None
+    ) -> tuple[Tensor, VQDNACodecEncoderOutput]:
+        if self.config.freeze_codec:
+            encoded = self.encode(input_ids, attention_mask)
+        else:
+            clean = is_nucleotide(input_ids) & attention_mask.bool()
+            encoded = self.codec(input_ids, attention_mask, loss_mask=clean, return_loss=self.training)
+        table = self.get_input_embeddings()
+        own_vector = (~is_nucleotide(input_ids)).unsqueeze(-1)
+        embeddings = self.code_projection(encoded.quantized) + table(input_ids) * own_vector
+        if hidden_codes is not None:
+            mask_vector = table.weight[self.config.mask_token_id].to(embeddings.dtype)
+            embeddings = torch.where(hidden_codes.unsqueeze(-1), mask_vector, embeddings)
+        return embeddings, encoded
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        hidden_codes: Tensor | None = None,
+        **kwargs: Any,
+    ) -> VQDNAModelOutput:
+        """Read nucleotides.
+
+        Args:
+            input_ids: (B, L) nucleotide ids with special tokens.
+            attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
+            position_ids: (B, L) or (1, L), for the rotary positions.
+            inputs_embeds: (B, L, H) instead of `input_ids`; the codec is passed by.
+            hidden_codes: (B, L) boolean, positions whose code the backbone must not see (`mask_level="code"`).
+            kwargs: what Transformers' models take: `output_hidden_states`, `output_attentions`, `return_dict`.
+
+        Raises:
+            ValueError: if not exactly one input is given, or it is longer than `max_position_embeddings`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        length = (inputs_embeds if input_ids is None else input_ids).shape[1]  # type: ignore[union-attr]
+        if length > self.config.max_position_embeddings:
+            raise ValueError(
+                f"the input has {length} positions, special tokens included, and the model reads at most "
+                f"{self.config.max_position_embeddings}: split it into windows"
+            )
+        encoded = VQDNACodecEncoderOutput()
+        if input_ids is not None:
+            if attention_mask is None:
+                attention_mask = (input_ids != self.config.pad_token_id).long()
+            # A caller may bring a mask for attention (4-d, or one a layer type): padding is then [PAD] alone.
+            plain = isinstance(attention_mask, Tensor) and attention_mask.dim() == 2
+            padding = attention_mask if plain else input_ids != self.config.pad_token_id
+            inputs_embeds, encoded = self._embed(input_ids, padding, hidden_codes)
+        outputs = self.backbone(
+            inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids, **kwargs
+        )
+        return VQDNAModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            codes=encoded.codes,
+            commitment_loss=encoded.commitment_loss,
+        )
+
+
+class VQDNAPredictionHead(nn.Module):
+    """Linear layer, activation, layer norm: (..., H) -> (..., H)."""
+
+    def __init__(self, config: VQDNAConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.classifier_bias)
+        self.activation = ACT2FN[config.classifier_activation]
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Transform each position on its own."""
+        return self.norm(self.activation(self.dense(hidden_states)))
+
+
+def _add_commitment(loss: Tensor, commitment_loss: Tensor | None, config: VQDNAConfig) -> Tensor:
+    """A codec that is trained along keeps its latents close to its codebooks."""
+    if commitment_loss is None:
+        return loss
+    return loss + config.codec_config.commitment_weight * commitment_loss
+
+
+class VQDNAForMaskedLM(VQDNAPreTrainedModel):
+    """Masked modelling: predict hidden nucleotides, and the codes that the codec gives the clean sequence there.
+
+    With `mask_level="nucleotide"` (default) `input_ids` carry `[MASK]` before the codec sees them and `labels` the
+    nucleotides that stood there; the teacher is the codec on the clean sequence, as in BEiT. With
+    `mask_level="code"` (the paper's form) `input_ids` are clean, and the codes of labelled positions are hidden
+    from the backbone.
+    """
+
+    def __init__(self, config: VQDNAConfig) -> None:
+        super().__init__(config)
+        self.vqdna = VQDNAModel(config)
+        self.head = VQDNAPredictionHead(config)
+        self.nucleotide_decoder = nn.Linear(config.hidden_size, config.vocab_size, bias=config.decoder_bias)
+        sizes = config.codec_config.codebook_sizes if config.code_loss_weight > 0 else []
+        self.code_decoders = nn.ModuleList(
+            nn.Linear(config.hidden_size, size, bias=config.decoder_bias) for size in sizes
+        )
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The nucleotide decoder."""
+        return self.nucleotide_decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the nucleotide decoder."""
+        self.nucleotide_decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> VQDNAMaskedLMOutput:
+        """Predict nucleotides everywhere, and codes at labelled positions.
+
+        Args:
+            labels: (B, L) the nucleotide ids to predict, -100 elsewhere.
+        """
+        hidden_codes = None
+        if labels is not None and input_ids is not None and self.config.mask_level == "code":
+            hidden_codes = labels != IGNORED
+        outputs = self.vqdna(
+            input_ids, attention_mask, position_ids, inputs_embeds, hidden_codes=hidden_codes, **kwargs
+        )
+        states = self.head(outputs.last_hidden_state)
+        result = VQDNAMaskedLMOutput(
+            logits=self.nucleotide_decoder(states),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            codes=outputs.codes,
+            commitment_loss=outputs.commitment_loss,
+        )
+        if labels is None:
+            return result
+        counted = labels != IGNORED
+        total = F.cross_entropy(
+            result.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        result.nucleotide_loss = total / counted.sum().clamp(min=1)
+        loss = self.config.nucleotide_loss_weight * result.nucleotide_loss
+        if len(self.code_decoders) and input_ids is not None:
+            clean_ids = torch.where(counted, labels, input_ids)
+            codes = outputs.codes if hidden_codes is not None else self.vqdna.encode(clean_ids, attention_mask).codes
+            self._predict_codes(result, states, codes, counted)
+            loss = loss + self.config.code_loss_weight * result.code_loss
+        result.loss = _add_commitment(loss, outputs.commitment_loss, self.config)
+        return result
+
+    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, counted: Tensor) -> None:
+        # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
+        counted = counted & (codes[:, 0] != NO_CODE)
+        states, targets = states[counted], codes.transpose(1, 2)[counted]
+        result.code_targets = targets
+        result.code_logits = tuple(decoder(states) for decoder in self.code_decoders)
+        losses = [
+            F.cross_entropy(logits.float(), target, reduction="sum") / max(target.shape[0], 1)
+            for logits, target in zip(result.code_logits, targets.unbind(-1), strict=True)
+        ]
+        result.code_loss = torch.stack(losses).mean()
+
+
+class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
+    """One answer a sequence: classes, several labels, or numbers (`config.problem_type`)."""
+
+    def __init__(self, config: VQDNAConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.vqdna = VQDNAModel(config)
+        self.head = VQDNAPredictionHead(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _pool(self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """(B, L, H) -> (B, H) over the positions of the sequence; special tokens and padding do not count."""
+        if self.config.classifier_pooling == "cls":
+            return hidden[:, 0]
+        counted = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        if input_ids is not None:
+            counted = is_sequence_position(input_ids)
+        if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
+            counted = counted & attention_mask.bool()
+        weight = counted.unsqueeze(-1)
+        if self.config.classifier_pooling == "max":
+            lowest = torch.finfo(hidden.dtype).min
+            pooled = hidden.masked_fill(~weight, lowest).amax(1)
+            return torch.where(weight.any(1), pooled, torch.zeros_like(pooled))
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def _logits(self, outputs: VQDNAModelOutput, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        pooled = self._pool(outputs.last_hidden_state, input_ids, attention_mask)
+        return self.classifier(self.dropout(self.head(pooled)))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """Classify sequences.
+
+        Args:
+            labels: (B,) class ids or numbers, or (B, num_labels) for several labels or several numbers.
+
+        Raises:
+            ValueError: with `average_strands` and `inputs_embeds`, of which there is no other strand.
+        """
+        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        logits = self._logits(outputs, input_ids, attention_mask)
+        commitment_loss = outputs.commitment_loss
+        if self.config.average_strands:
+            if input_ids is None:
+                raise ValueError("average_strands needs input_ids: there is no other strand of inputs_embeds")
+            other_ids = reverse_complement_ids(input_ids)
+            other = self.vqdna(other_ids, attention_mask, position_ids)
+            logits = (logits + self._logits(other, other_ids, attention_mask)) / 2
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            loss = _add_commitment(loss, commitment_loss, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class VQDNAForTokenClassification(VQDNAPreTrainedModel):
+    """One answer a position: logits[i + 1] belongs to nucleotide i."""
+
+    def __init__(self, config: VQDNAConfig) -> None:
+        super().__init__(config)
+        if config.average_strands:
+            raise ValueError("average_strands is for sequence classification: labels of positions have a strand")
+        self.num_labels = config.num_labels
+        self.vqdna = VQDNAModel(config)
+        self.head = VQDNAPredictionHead(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """Classify positions.
+
+        Args:
+            labels: (B, L) class ids, -100 where there is none (special tokens, padding).
+        """
+        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        logits = self.classifier(self.dropout(self.head(outputs.last_hidden_state)))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config)
+            loss = _add_commitment(loss, outputs.commitment_loss, self.config)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+VQDNAModel.register_for_auto_class("AutoModel")
+VQDNAForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+VQDNAForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+VQDNAForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

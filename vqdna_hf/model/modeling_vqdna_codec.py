@@ -1,0 +1,361 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""The learned vocabulary: nucleotides -> latents -> codes -> nucleotides (a VQ-VAE, Li et al. 2024, section 3.2).
+
+Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, C width of the blocks.
+Position = nucleotide: the code at position i of `input_ids` belongs to the nucleotide at position i.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_vqdna import VQDNACodecConfig
+from .quantization_vqdna import NO_CODE, Codebook, HierarchicalResidualQuantizer, code_counts, usage_and_perplexity
+from .tokenization_vqdna import (
+    FIRST_NUCLEOTIDE_ID,
+    MASK_ID,
+    NUM_NUCLEOTIDES,
+    is_nucleotide,
+    is_sequence_position,
+)
+
+IGNORED = -100
+
+
+@dataclass
+class VQDNACodecEncoderOutput(ModelOutput):
+    """What encoding returns.
+
+    Attributes:
+        codes: (B, Q, L) code ids, coarse to fine; -1 at padding and special tokens.
+        quantized: (B, L, D) code vectors, mean over levels; zero at padding and special tokens.
+        commitment_loss: scalar, or None when not asked for.
+    """
+
+    codes: Tensor | None = None
+    quantized: Tensor | None = None
+    commitment_loss: Tensor | None = None
+
+
+@dataclass
+class VQDNACodecOutput(ModelOutput):
+    """What the codec's forward returns.
+
+    Attributes:
+        loss: scalar, the weighted sum of the parts below.
+        logits: (B, L, 4) of A, C, G, T at each position.
+        codes: (B, Q, L) code ids, -1 at padding and special tokens.
+        quantized: (B, L, D) code vectors, mean over levels.
+        reconstruction_loss: scalar, cross-entropy of `logits` on A, C, G, T positions.
+        commitment_loss: scalar, mean over levels.
+        window_loss: scalar, for `objective="window"`.
+        window_logits: (B, L, 2 * radius + 1, 4), for `objective="window"`.
+        perplexity: (Q,) exp(entropy) of each level's codes in this batch, detached.
+        codebook_usage: (Q,) share of each codebook's entries used in this batch, detached.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    codes: Tensor | None = None
+    quantized: Tensor | None = None
+    reconstruction_loss: Tensor | None = None
+    commitment_loss: Tensor | None = None
+    window_loss: Tensor | None = None
+    window_logits: Tensor | None = None
+    perplexity: Tensor | None = None
+    codebook_usage: Tensor | None = None
+
+
+def _channels_last_conv1d(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """A 1-d convolution over (B, L, C) without leaving that layout.
+
+    `conv1d` on the transposed tensor copies it twice and is ten times slower for depth-wise kernels on CPU; the
+    same numbers come out of a 2-d convolution of height one, for which (B, L, C) *is* the channels-last layout.
+    """
+    x = F.conv2d(
+        x.transpose(1, 2).unsqueeze(2),
+        conv.weight.unsqueeze(2),
+        conv.bias,
+        padding=(0, conv.padding[0]),  # type: ignore[arg-type]
+        groups=conv.groups,
+    )
+    return x.squeeze(2).transpose(1, 2)
+
+
+class VQDNAConvNextBlock(nn.Module):
+    """Depth-wise convolution, layer norm, two linear layers with an inverted bottleneck, GELU; residual.
+
+    The input is zero at masked positions and so is the output: padding never reaches a nucleotide.
+    """
+
+    def __init__(self, config: VQDNACodecConfig) -> None:
+        super().__init__()
+        width, kernel = config.hidden_size, config.kernel_size
+        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.up = nn.Linear(width, config.expansion * width)
+        self.down = nn.Linear(config.expansion * width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, C), (B, L, 1) -> (B, L, C)."""
+        hidden = self.norm(_channels_last_conv1d(self.depthwise, x))
+        return (x + self.down(F.gelu(self.up(hidden)))) * mask
+
+
+class VQDNACodecEncoder(nn.Module):
+    """Stem, blocks, taps and quantizer. Both the codec and the language model hold exactly this module."""
+
+    def __init__(self, config: VQDNACodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        kernel = config.stem_kernel_size
+        self.stem = nn.Conv1d(NUM_NUCLEOTIDES, config.stem_size, kernel, padding=kernel // 2)
+        self.stem_norm = nn.LayerNorm(config.stem_size, eps=config.norm_eps)
+        # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
+        self.stem_projection = nn.Linear(config.stem_size, config.hidden_size)
+        self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
+        self.tap_norms = nn.ModuleList(
+            nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in config.tap_positions or ()
+        )
+        self.tap_projections = nn.ModuleList(
+            nn.Linear(config.hidden_size, config.codebook_dim) for _ in config.tap_positions or ()
+        )
+        self.quantizer = HierarchicalResidualQuantizer(
+            config.codebook_sizes or [], config.codebook_dim, config.decay, float(config.dead_code_threshold)
+        )
+
+    def latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """The taps before quantization.
+
+        Args:
+            input_ids: (B, L) nucleotide ids, with or without special tokens.
+            attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
+
+        Returns:
+            Q tensors (B, L, D), and the boolean mask (B, L) of positions that stand for a nucleotide.
+        """
+        mask = is_sequence_position(input_ids)
+        if attention_mask is not None:
+            mask = mask & attention_mask.bool()
+        nucleotide_ids = torch.arange(NUM_NUCLEOTIDES, device=input_ids.device) + FIRST_NUCLEOTIDE_ID
+        one_hot = (input_ids.unsqueeze(-1) == nucleotide_ids) & mask.unsqueeze(-1)
+        dtype = self.stem.weight.dtype
+        weight = mask.unsqueeze(-1).to(dtype)
+        x = F.gelu(self.stem_norm(_channels_last_conv1d(self.stem, one_hot.to(dtype))))
+        x = self.stem_projection(x) * weight
+        taps: list[Tensor] = []
+        for position, block in enumerate(self.blocks, start=1):
+            x = block(x, weight)
+            if position in (self.config.tap_positions or ()):
+                level = len(taps)
+                taps.append(self.tap_projections[level](self.tap_norms[level](x)) * weight)
+        return taps, mask
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        loss_mask: Tensor | None = None,
+        update_codebooks: bool = True,
+        return_loss: bool = True,
+    ) -> VQDNACodecEncoderOutput:
+        """Encode (B, L) nucleotide ids; see `latents` for the arguments that are not described here.
+
+        Args:
+            loss_mask: (B, L) boolean, the positions that count in the loss and move the codebooks; default all
+                that have a code.
+            update_codebooks: whether the codebooks may move; they never do in `eval()`.
+            return_loss: whether to compute the commitment loss.
+        """
+        taps, mask = self.latents(input_ids, attention_mask)
+        result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
+        return VQDNACodecEncoderOutput(
+            codes=result.codes, quantized=result.quantized.to(taps[0].dtype), commitment_loss=result.commitment_loss
+        )
+
+
+class VQDNACodecDecoder(nn.Module):
+    """The encoder mirrored: projection, blocks, two de-convolutions back to four nucleotides."""
+
+    def __init__(self, config: VQDNACodecConfig) -> None:
+        super().__init__()
+        kernel = config.stem_kernel_size
+        self.projection = nn.Linear(config.codebook_dim, config.hidden_size)
+        self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
+        self.unstem = nn.ConvTranspose1d(config.hidden_size, config.stem_size, kernel, padding=kernel // 2)
+        self.unstem_norm = nn.LayerNorm(config.stem_size, eps=config.norm_eps)
+        self.output = nn.ConvTranspose1d(config.stem_size, NUM_NUCLEOTIDES, kernel, padding=kernel // 2)
+
+    def forward(self, quantized: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D) code vectors, (B, L) boolean -> (B, L, 4) logits of A, C, G, T."""
+        weight = mask.unsqueeze(-1).to(quantized.dtype)
+        x = self.projection(quantized) * weight
+        for block in self.blocks:
+            x = block(x, weight)
+        x = F.gelu(self.unstem_norm(self.unstem(x.transpose(1, 2)).transpose(1, 2))) * weight
+        return self.output(x.transpose(1, 2)).transpose(1, 2)
+
+
+def init_codec_weights(module: nn.Module) -> bool:
+    """Restore the buffers of a codebook. Returns whether `module` was one (and needs nothing else)."""
+    if not isinstance(module, Codebook):
+        return False
+    for name, value in module.initial_state().items():
+        init.copy_(getattr(module, name), value)
+    return True
+
+
+class VQDNACodecPreTrainedModel(PreTrainedModel):
+    """What every codec class shares: configuration, initialisation, how Trainer is to treat the loss."""
+
+    config: VQDNACodecConfig
+    config_class = VQDNACodecConfig
+    base_model_prefix = "codec"
+    main_input_name = "input_ids"
+    _no_split_modules = ["VQDNAConvNextBlock", "HierarchicalResidualQuantizer"]
+    # Moving averages need fp32, and codes are argmins. The name must match no other module.
+    _keep_in_fp32_modules_strict = ["codebooks"]
+    # The loss is a mean already: Trainer divides it by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if not init_codec_weights(module):
+            super()._init_weights(module)
+
+
+class VQDNACodecModel(VQDNACodecPreTrainedModel):
+    """The whole VQ-VAE: encode nucleotides into codes, decode codes into nucleotides, train both.
+
+    Example:
+
+    >>> import torch
+    >>> config = VQDNACodecConfig(
+    ...     hidden_size=16, stem_size=8, num_blocks=2, tap_positions=[1, 2], codebook_sizes=[8, 16], codebook_dim=16
+    ... )
+    >>> codec = VQDNACodecModel(config).eval()
+    >>> input_ids = torch.tensor([[2, 5, 6, 7, 8, 3]])  # [CLS] A C G T [SEP]
+    >>> codes = codec.encode(input_ids).codes
+    >>> codes.shape, codec.decode(codes).shape
+    (torch.Size([1, 2, 6]), torch.Size([1, 6, 4]))
+    """
+
+    def __init__(self, config: VQDNACodecConfig) -> None:
+        super().__init__(config)
+        self.encoder = VQDNACodecEncoder(config)
+        self.decoder = VQDNACodecDecoder(config)
+        self.window_head: nn.Linear | None = None
+        if config.objective == "window":
+            self.window_head = nn.Linear(config.codebook_dim, (2 * config.window_radius + 1) * NUM_NUCLEOTIDES)
+        self.post_init()
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        loss_mask: Tensor | None = None,
+        return_loss: bool = False,
+    ) -> VQDNACodecEncoderOutput:
+        """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D).
+
+        Padding changes nothing: a sequence has the same codes alone, padded, or in any batch.
+        """
+        return self.encoder(input_ids, attention_mask, loss_mask, return_loss=return_loss)
+
+    def decode(self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Turn codes, or code vectors, into logits (B, L, 4) of A, C, G, T.
+
+        Args:
+            codes: (B, Q, L); -1 marks a position without a nucleotide.
+            quantized: (B, L, D), instead of codes.
+            mask: (B, L) boolean, with `quantized`: the positions that stand for a nucleotide; default all.
+
+        Raises:
+            ValueError: if not exactly one of `codes` and `quantized` is given, or a code does not exist.
+        """
+        if (codes is None) == (quantized is None):
+            raise ValueError("decode takes either codes or quantized")
+        if codes is not None:
+            quantized = self.encoder.quantizer.lookup(codes).to(self.decoder.projection.weight.dtype)
+            mask = (codes != NO_CODE).all(1)
+        if mask is None:
+            mask = torch.ones(quantized.shape[:2], dtype=torch.bool, device=quantized.device)  # type: ignore[union-attr]
+        return self.decoder(quantized, mask)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        return_loss: bool = True,
+        return_dict: bool | None = None,
+    ) -> VQDNACodecOutput | tuple:
+        """Encode, decode, and compare with the input.
+
+        Args:
+            input_ids: (B, L) nucleotide ids. N and `[MASK]` have codes but are no targets.
+            attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
+            return_loss: whether to compute losses and metrics.
+        """
+        clean = is_nucleotide(input_ids)
+        if attention_mask is not None:
+            clean = clean & attention_mask.bool()
+        visible = input_ids
+        if self.training and self.config.corruption_rate > 0:
+            hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.corruption_rate
+            visible = torch.where(hidden & clean, MASK_ID, input_ids)
+        encoded = self.encode(visible, attention_mask, loss_mask=clean, return_loss=return_loss)
+        codes, quantized = encoded.codes, encoded.quantized
+        # With the window objective the decoder only learns to read the vocabulary, not to shape it.
+        readable = quantized if self.window_head is None else quantized.detach()
+        logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
+        output = VQDNACodecOutput(logits=logits, codes=codes, quantized=quantized)
+        if return_loss:
+            targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
+            self._add_losses(output, targets, encoded.commitment_loss)
+        if not (self.config.return_dict if return_dict is None else return_dict):
+            return output.to_tuple()
+        return output
+
+    def _add_losses(self, output: VQDNACodecOutput, targets: Tensor, commitment_loss: Tensor) -> None:
+        output.commitment_loss = commitment_loss
+        output.reconstruction_loss = _mean_cross_entropy(output.logits, targets)
+        output.loss = output.reconstruction_loss + self.config.commitment_weight * commitment_loss
+        if self.window_head is not None:
+            logits = self.window_head(output.quantized)
+            output.window_logits = logits.view(*targets.shape, -1, NUM_NUCLEOTIDES)
+            output.window_loss = _mean_cross_entropy(
+                output.window_logits, window_targets(targets, self.config.window_radius)
+            )
+            output.loss = output.loss + output.window_loss
+        with torch.no_grad():
+            counted = torch.where((targets != IGNORED).unsqueeze(1), output.codes, NO_CODE)
+            metrics = [
+                usage_and_perplexity(code_counts(level, size))
+                for level, size in zip(counted.unbind(1), self.config.codebook_sizes or (), strict=True)
+            ]
+            output.codebook_usage = torch.stack([usage for usage, _ in metrics])
+            output.perplexity = torch.stack([perplexity for _, perplexity in metrics])
+
+
+def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the targets that are not ignored; 0, not NaN, when all are."""
+    total = F.cross_entropy(
+        logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (targets != IGNORED).sum().clamp(min=1)
+
+
+def window_targets(targets: Tensor, radius: int) -> Tensor:
+    """For each position the targets at offsets -radius..radius: (B, L) -> (B, L, 2 * radius + 1).
+
+    >>> window_targets(torch.tensor([[0, 1, 2]]), 1)[0].tolist()
+    [[-100, 0, 1], [0, 1, 2], [1, 2, -100]]
+    """
+    return F.pad(targets, (radius, radius), value=IGNORED).unfold(-1, 2 * radius + 1, 1)
+
+
+VQDNACodecModel.register_for_auto_class("AutoModel")
