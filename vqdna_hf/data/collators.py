@@ -93,8 +93,9 @@ class NucleotideCollator:
         if self.max_length is not None and len(tokens) > self.max_length:
             specials = 1 + len(parts)
             raise ValueError(
-                f"item {index} of the batch has {len(tokens) - specials} bases, but max_length {self.max_length} "
-                f"leaves room for {self.max_length - specials} beside the special tokens: cut windows, or raise it"
+                f"item {index} of the batch has {len(tokens) - specials} bases, but max_length "
+                f"{self.max_length} leaves room for {self.max_length - specials} beside the special tokens: "
+                "cut windows, or raise max_length"
             )
         return tokens
 
@@ -180,8 +181,8 @@ class MaskedNucleotideCollator:
         mask, other = self.mask_replace_probability, self.random_replace_probability
         if mask < 0 or other < 0 or mask + other > 1 + 1e-9:
             raise ValueError(
-                f"mask_replace_probability {mask} and random_replace_probability {other} must not be negative "
-                "and must not exceed 1 together"
+                f"mask_replace_probability {mask} and random_replace_probability {other} must not be "
+                "negative and must not exceed 1 together"
             )
         if self.mask_level not in get_args(MaskLevel):
             raise ValueError(

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -80,7 +80,7 @@ class Corpus:
             paths: see `find_fasta`.
             weights: a weight for each path pattern (`fnmatch` on the whole path or on its end, e.g.
                 `{"human/*": 2.0}`); where several patterns match a file, the last one counts; files without a
-                match weigh 1.
+                match weigh 1, files of weight 0 are not even opened.
 
         Returns:
             The corpus; names need to be unique within a file only.
@@ -88,8 +88,7 @@ class Corpus:
         Raises:
             ValueError: see `find_fasta` and `read_fasta`; a pattern in `weights` that matches no file.
         """
-        files = find_fasta(paths)
-        return cls._weighted([record for file in files for record in read_fasta(file)], files, weights)
+        return cls._read(find_fasta(paths), [], weights)
 
     @classmethod
     def from_parquet(cls, path: str, *, weights: Mapping[str, float] | None = None) -> "Corpus":
@@ -107,14 +106,7 @@ class Corpus:
             ValueError: an unreadable file, no `sequence` column, or a sequence outside the alphabet (with its
                 row).
         """
-        files = find_files(path, _PARQUET_SUFFIXES, kind="Parquet")
-        records: list[FastaRecord] = []
-        row_weights: list[float] = []
-        for file in files:
-            new_records, new_weights = _read_parquet(file)
-            records.extend(new_records)
-            row_weights.extend(new_weights)
-        return cls._weighted(records, files, weights, row_weights)
+        return cls._read([], find_files(path, _PARQUET_SUFFIXES, kind="Parquet"), weights)
 
     @classmethod
     def from_sequences(cls, sequences: Sequence[str], names: Sequence[str] | None = None) -> "Corpus":
@@ -164,28 +156,26 @@ class Corpus:
         )
         parquet = [path for path in paths if _is_parquet(path)]
         fasta = [path for path in paths if path not in parquet]
-        parts = [cls.from_files(fasta)] if fasta or not parquet else []
-        parts.extend(cls.from_parquet(path) for path in parquet)
-        records = [record for part in parts for record in part.records]
-        row_weights = [weight for part in parts for weight in part.weights]
-        return cls._weighted(records, sorted({record.path for record in records}), weights, row_weights)
+        return cls._read(
+            find_fasta(fasta) if fasta or not parquet else [],
+            find_files(parquet, _PARQUET_SUFFIXES, kind="Parquet") if parquet else [],
+            weights,
+        )
 
     @classmethod
-    def _weighted(
-        cls,
-        records: list[FastaRecord],
-        files: list[str],
-        weights: Mapping[str, float] | None,
-        row_weights: Iterable[float] | None = None,
-    ) -> "Corpus":
-        factors = dict.fromkeys(files, 1.0)
-        for pattern, weight in (weights or {}).items():
-            matched = [file for file in files if _matches(file, pattern)]
-            if not matched:
-                raise ValueError(f"weight pattern {pattern!r} matches no file: the files are {_some(files)}")
-            factors.update(dict.fromkeys(matched, float(weight)))
-        rows = [1.0] * len(records) if row_weights is None else list(row_weights)
-        return cls(records, [row * factors[record.path] for record, row in zip(records, rows, strict=True)])
+    def _read(cls, fasta: list[str], parquet: list[str], weights: Mapping[str, float] | None) -> "Corpus":
+        factors = _file_weights([*fasta, *parquet], weights or {})
+        records: list[FastaRecord] = []
+        record_weights: list[float] = []
+        for file in fasta:
+            new_records = list(read_fasta(file)) if factors[file] else []
+            records.extend(new_records)
+            record_weights.extend([factors[file]] * len(new_records))
+        for file in parquet:
+            rows, row_weights = _read_parquet(file) if factors[file] else ([], [])
+            records.extend(rows)
+            record_weights.extend(weight * factors[file] for weight in row_weights)
+        return cls(records, record_weights)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -238,7 +228,7 @@ class Corpus:
 
         Example:
 
-        >>> corpus = Corpus.from_sequences(["ACGT" * 10, "GGCA" * 10, "TTAC" * 10], names=["chr1", "chr2", "chr3"])
+        >>> corpus = Corpus.from_sequences(["ACGT" * 9, "GGCA" * 9, "TTAC" * 9], ["chr1", "chr2", "chr3"])
         >>> train, validation = corpus.split(held_out=["chr3"], min_bases=8)
         >>> [record.name for record in train.records], [record.name for record in validation.records]
         (['chr1', 'chr2'], ['chr3'])
@@ -336,9 +326,9 @@ class Corpus:
         stop = start - SPLIT_GAP_BASES
         if stop < max(min_bases, 1):
             raise ValueError(
-                f"{record.path}, record {record.name!r}: {record.bases} bases are too few to cut off {fraction:g} of "
-                f"them for validation (at least {min_bases} bases a part and a gap of {SPLIT_GAP_BASES}): add records, "
-                "or give a validation file of its own"
+                f"{record.path}, record {record.name!r}: {record.bases} bases are too few to cut off "
+                f"{fraction:g} of them for validation (at least {min_bases} bases a part and "
+                f"a gap of {SPLIT_GAP_BASES}): add records, or give a validation file of its own"
             )
         records = [*self.records]
         records[index] = _piece(record, 0, stop)
@@ -354,6 +344,20 @@ def _piece(record: FastaRecord, start: int, stop: int) -> FastaRecord:
 
 def _digest(ids: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(ids).data, digest_size=16).digest()
+
+
+def _file_weights(files: list[str], weights: Mapping[str, float]) -> dict[str, float]:
+    factors = dict.fromkeys(files, 1.0)
+    for pattern, weight in weights.items():
+        matched = [file for file in files if _matches(file, pattern)]
+        if not matched:
+            raise ValueError(f"weight pattern {pattern!r} matches no file: the files are {_some(files)}")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"weight pattern {pattern!r}: weight {weight} is not a number >= 0")
+        factors.update(dict.fromkeys(matched, float(weight)))
+    if not any(factors.values()):
+        raise ValueError("all files have weight 0, so nothing would be read: give one a weight above 0")
+    return factors
 
 
 def _matches(path: str, pattern: str) -> bool:

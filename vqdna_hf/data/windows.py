@@ -82,7 +82,11 @@ class WindowDataset(Dataset):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Move to the windows of another epoch (not negative); Accelerate's data loaders call this."""
+        """Move to the windows of another epoch (not negative).
+
+        Accelerate's data loaders call this on one process; on several they stop at a seedable sampler's own
+        `set_epoch`, so a training loop should call it itself.
+        """
         if epoch < 0:
             raise ValueError(f"epoch is {epoch}: it must not be negative")
         self._epoch.fill_(epoch)
@@ -162,8 +166,9 @@ class TiledDataset(Dataset):
         if not tiles:
             longest = max(record.bases for record in corpus.records)
             raise ValueError(
-                f"no window of {min_bases} to {window} bases with at most {max_n_fraction:g} N in {corpus!r}, "
-                f"whose longest record has {longest} bases: lower window or min_bases, or raise max_n_fraction"
+                f"no window of {min_bases} to {window} bases with at most {max_n_fraction:g} N in "
+                f"{corpus!r}, whose longest record has {longest} bases: "
+                "lower window or min_bases, or raise max_n_fraction"
             )
         if max_samples is not None and max_samples < len(tiles):
             # The middle of each of max_samples equal parts: evenly spread, no duplicates, no favoured end.

@@ -1,0 +1,91 @@
+"""Stage 1: learn the vocabulary from genomes.
+
+    python examples/run_codec.py examples/recipes/tiny/codec.yaml \
+        --train_files yeast.fa.gz ecoli.fa.gz --output_dir runs/codec
+
+Reads FASTA files (or a Parquet corpus), trains the codec, and logs reconstruction accuracy, the parts of the loss,
+and usage and perplexity of each codebook on held-out sequences. `--help` lists all flags; any of them may stand in
+the recipe. Ctrl-C saves; the same command with `--resume_from_checkpoint` goes on.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments, set_seed
+
+from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
+from vqdna_hf.data import NucleotideCollator
+from vqdna_hf.training import (
+    CodebookMonitor,
+    CorpusArguments,
+    VQDNATrainer,
+    codec_metrics,
+    codec_sums,
+    count_parameters,
+    find_checkpoint,
+    parse_arguments,
+    parse_dictionary,
+    run_script,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CodecArguments:
+    """What codec to train."""
+
+    codec_config: str | None = field(
+        default=None, metadata={"help": 'JSON mapping of VQDNACodecConfig keys: {"codebook_sizes": [512]}.'}
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "A trained codec to go on from, instead of codec_config."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
+    )
+
+
+def make_codec(args: CodecArguments) -> VQDNACodecModel:
+    """A new codec, or the one to go on from."""
+    overrides = parse_dictionary(args.codec_config, "--codec_config")
+    if args.model_name_or_path is None:
+        return VQDNACodecModel(VQDNACodecConfig(**overrides))
+    if overrides:
+        raise ValueError("give codec_config or model_name_or_path, not both: a trained codec keeps its configuration")
+    return VQDNACodecModel.from_pretrained(args.model_name_or_path)
+
+
+def main() -> int:
+    """Parse, read, train, evaluate, save."""
+    codec_args, corpus_args, training_args = parse_arguments((CodecArguments, CorpusArguments, TrainingArguments))
+    checkpoint = find_checkpoint(
+        training_args.output_dir, training_args.resume_from_checkpoint, codec_args.overwrite_output_dir
+    )
+    set_seed(training_args.seed)
+    codec = make_codec(codec_args)
+    samples_per_step = (
+        training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
+    )
+    train_dataset, eval_dataset = corpus_args.datasets(training_args.seed, samples_per_step, training_args.max_steps)
+    logger.info("codec: %s", count_parameters(codec))
+    training_args.prediction_loss_only = True  # metrics are sums over batches: nothing need be kept
+    training_args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
+    trainer = VQDNATrainer(
+        model=codec,
+        args=training_args,
+        data_collator=NucleotideCollator(),
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        sums_function=codec_sums,
+        metrics_function=codec_metrics,
+        callbacks=[CodebookMonitor(codec.config.codebook_sizes)],
+    )
+    if not trainer.train_and_report(checkpoint):
+        return 130
+    trainer.evaluate_and_report()
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

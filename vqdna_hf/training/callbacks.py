@@ -1,0 +1,74 @@
+"""Callbacks: stopping cleanly, and watching the codebooks."""
+
+import logging
+import signal
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+
+class GracefulInterrupt(TrainerCallback):
+    """Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and stops; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        logger.warning("stopping after this step and saving (once more to stop at once)")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take over the signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread: the caller keeps its own handling
+                logger.debug("signals are handled by the caller")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save and stop if a signal came."""
+        if self.interrupted:
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+class CodebookMonitor(TrainerCallback):
+    """Warn once a level when an evaluation finds its codebook collapsed: perplexity under a share of its size."""
+
+    def __init__(self, codebook_sizes: list[int], threshold: float = 0.02) -> None:
+        self.codebook_sizes = codebook_sizes
+        self.threshold = threshold
+        self._warned: set[int] = set()
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Look at the metrics of the evaluation."""
+        metrics = kwargs.get("metrics") or {}
+        for level, size in enumerate(self.codebook_sizes, start=1):
+            perplexity = metrics.get(f"eval_codebook_perplexity_level{level}")
+            if perplexity is not None and perplexity < self.threshold * size and level not in self._warned:
+                self._warned.add(level)
+                logger.warning(
+                    "the codebook of level %d has collapsed: perplexity %.1f of %d entries; lower decay or "
+                    "raise dead_code_threshold in codec_config",
+                    level, perplexity, size,
+                )  # fmt: skip

@@ -1,0 +1,73 @@
+"""Checkpoints that can be trusted: whole ones are found, half-written ones are never resumed from."""
+
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written. What was saved before is still there."""
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether Trainer finished writing a checkpoint: it writes `trainer_state.json` last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def list_checkpoints(output_dir: str | Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    folder = Path(output_dir)
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
+    return sorted((path for path in found if is_complete(path)), key=lambda path: int(path.name.split("-")[1]))
+
+
+def find_checkpoint(output_dir: str | Path, resume: str | None, overwrite: bool = False) -> str | None:
+    """Decide what a run resumes from.
+
+    Args:
+        output_dir: of the run.
+        resume: the value of `--resume_from_checkpoint`: a folder, or `True` for the newest complete one.
+        overwrite: delete the checkpoints of an earlier run instead.
+
+    Returns:
+        The checkpoint's folder, or None for a fresh start.
+
+    Raises:
+        ValueError: if `output_dir` holds checkpoints and neither was asked for, or the one asked for is not there
+            or was not written to its end.
+    """
+    checkpoints = list_checkpoints(output_dir)
+    if resume and resume.lower() not in ("true", "latest", "false"):
+        if not is_complete(Path(resume)):
+            raise ValueError(f"{resume} is no complete checkpoint (found in {output_dir}: {_names(checkpoints)})")
+        return resume
+    if resume and resume.lower() != "false":
+        if not checkpoints:
+            logger.warning("no checkpoint in %s yet: starting from the beginning", output_dir)
+            return None
+        return str(checkpoints[-1])
+    if overwrite:
+        for checkpoint in Path(output_dir).glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    elif checkpoints:
+        raise ValueError(
+            f"{output_dir} holds {checkpoints[-1].name} of an earlier run: go on with --resume_from_checkpoint, "
+            "or start anew with --overwrite_output_dir"
+        )
+    return None
+
+
+def _names(checkpoints: list[Path]) -> str:
+    return ", ".join(path.name for path in checkpoints) or "none"

@@ -1,0 +1,105 @@
+"""Metrics of stages 1 and 2 as sums: added up over batches and processes, divided once, never averaged over batches."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
+from vqdna_hf.model.modeling_vqdna_codec import IGNORED, window_targets
+from vqdna_hf.model.quantization_vqdna import NO_CODE, code_counts, usage_and_perplexity
+from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, NUM_NUCLEOTIDES, is_nucleotide
+
+Sums = dict[str, Tensor]
+SumsFunction = Callable[[Mapping[str, Tensor], Any, Any], Sums]
+MetricsFunction = Callable[[Sums], dict[str, float]]
+
+
+def _weighted(loss: Tensor | None, weight: Tensor) -> Tensor:
+    return torch.zeros_like(weight) if loss is None else loss.detach().float() * weight
+
+
+@torch.no_grad()
+def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecConfig) -> Sums:
+    """Stage 1: what one batch adds. All values are float tensors, scalars or (K,) histograms of codes."""
+    input_ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    clean = is_nucleotide(input_ids) & mask
+    targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
+    positions = clean.sum().float()
+    sums = {
+        "positions": positions,
+        "correct": ((outputs["logits"].argmax(-1) == targets) & clean).sum().float(),
+        "reconstruction_loss": _weighted(outputs.get("reconstruction_loss"), positions),
+        "commitment_loss": _weighted(outputs.get("commitment_loss"), positions),
+    }
+    if config.objective == "window":
+        wanted = window_targets(targets, config.window_radius)
+        sums["window_loss"] = _weighted(outputs.get("window_loss"), positions)
+        sums["window_positions"] = (wanted != IGNORED).sum().float()
+        sums["window_correct"] = (outputs["window_logits"].argmax(-1) == wanted).sum().float()
+    codes = torch.where(clean.unsqueeze(1), outputs["codes"], NO_CODE)
+    for level, size in enumerate(config.codebook_sizes or ()):
+        sums[f"codes_level{level + 1}"] = code_counts(codes[:, level], size)
+    return sums
+
+
+def codec_metrics(sums: Sums) -> dict[str, float]:
+    """Stage 1: reconstruction accuracy, loss parts, and per level codebook usage and perplexity."""
+    positions = max(sums["positions"].item(), 1.0)
+    metrics = {
+        "reconstruction_accuracy": sums["correct"].item() / positions,
+        "reconstruction_loss": sums["reconstruction_loss"].item() / positions,
+        "commitment_loss": sums["commitment_loss"].item() / positions,
+    }
+    if "window_loss" in sums:
+        metrics["window_loss"] = sums["window_loss"].item() / positions
+        metrics["window_accuracy"] = sums["window_correct"].item() / max(sums["window_positions"].item(), 1.0)
+    for name, counts in sums.items():
+        if name.startswith("codes_"):
+            usage, perplexity = usage_and_perplexity(counts)
+            metrics[f"codebook_usage_{name[6:]}"] = usage.item()
+            metrics[f"codebook_perplexity_{name[6:]}"] = perplexity.item()
+    return metrics
+
+
+@torch.no_grad()
+def masked_lm_sums(inputs: Mapping[str, Tensor], outputs: Any, config: Any) -> Sums:
+    """Stage 2: what one batch adds."""
+    labels = inputs["labels"]
+    masked = labels != IGNORED
+    count = masked.sum().float()
+    sums = {
+        "positions": is_nucleotide(torch.where(masked, labels, inputs["input_ids"])).sum().float(),
+        "masked": count,
+        "masked_correct": ((outputs["logits"].argmax(-1) == labels) & masked).sum().float(),
+        "nucleotide_loss": _weighted(outputs.get("nucleotide_loss"), count),
+        "bases": code_counts(torch.where(masked, labels - FIRST_NUCLEOTIDE_ID, NO_CODE), NUM_NUCLEOTIDES),
+    }
+    if outputs.get("code_logits") is not None:
+        targets = outputs["code_targets"]
+        sums["code_positions"] = torch.tensor(float(targets.shape[0]), device=targets.device)
+        sums["code_loss"] = _weighted(outputs.get("code_loss"), sums["code_positions"])
+        for level, logits in enumerate(outputs["code_logits"]):
+            sums[f"code_correct_level{level + 1}"] = (logits.argmax(-1) == targets[:, level]).sum().float()
+    return sums
+
+
+def masked_lm_metrics(sums: Sums) -> dict[str, float]:
+    """Stage 2: masked nucleotide accuracy beside that of always saying the commonest base; codes per level."""
+    masked = max(sums["masked"].item(), 1.0)
+    loss = sums["nucleotide_loss"].item() / masked
+    metrics = {
+        "masked_accuracy": sums["masked_correct"].item() / masked,
+        "commonest_base_accuracy": sums["bases"].max().item() / masked,
+        "nucleotide_loss": loss,
+        "mlm_perplexity": math.exp(min(loss, 50.0)),
+    }
+    if "code_positions" in sums:
+        positions = max(sums["code_positions"].item(), 1.0)
+        metrics["code_loss"] = sums["code_loss"].item() / positions
+        for name, value in sums.items():
+            if name.startswith("code_correct_"):
+                metrics[f"code_accuracy_{name[13:]}"] = value.item() / positions
+    return metrics
