@@ -4,24 +4,29 @@ from .arguments import modernize_arguments, parse_arguments, parse_dictionary, r
 from .callbacks import CodebookMonitor, GracefulInterrupt
 from .checkpoints import CheckpointError, find_checkpoint, list_checkpoints
 from .corpora import CorpusArguments
+from .finetuning import LORA_TARGETS, add_lora, load_pretrained, random_initialization
 from .metrics import codec_metrics, codec_sums, masked_lm_metrics, masked_lm_sums
 from .trainer import VQDNATrainer, count_parameters
 
 __all__ = [
+    "LORA_TARGETS",
     "CheckpointError",
     "CodebookMonitor",
     "CorpusArguments",
     "GracefulInterrupt",
     "VQDNATrainer",
+    "add_lora",
     "codec_metrics",
     "codec_sums",
     "count_parameters",
     "find_checkpoint",
     "list_checkpoints",
+    "load_pretrained",
     "masked_lm_metrics",
     "masked_lm_sums",
     "modernize_arguments",
     "parse_arguments",
     "parse_dictionary",
+    "random_initialization",
     "run_script",
 ]

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
 from vqdna_hf.model.modeling_vqdna_codec import IGNORED, window_targets
 from vqdna_hf.model.quantization_vqdna import NO_CODE, code_counts, usage_and_perplexity
-from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, NUM_NUCLEOTIDES, is_nucleotide
+from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, MASK_ID, NUM_NUCLEOTIDES, is_nucleotide
 
 Sums = dict[str, Tensor]
 SumsFunction = Callable[[Mapping[str, Tensor], Any, Any], Sums]
@@ -66,23 +67,33 @@ def codec_metrics(sums: Sums) -> dict[str, float]:
 
 @torch.no_grad()
 def masked_lm_sums(inputs: Mapping[str, Tensor], outputs: Any, config: Any) -> Sums:
-    """Stage 2: what one batch adds."""
-    labels = inputs["labels"]
-    masked = labels != IGNORED
-    count = masked.sum().float()
+    """Stage 2: what one batch adds.
+
+    Only positions whose nucleotide the model could not see are counted: those that show `[MASK]`. The share of the
+    labelled positions that the collator leaves unchanged would lift any model that copies.
+    """
+    labels, input_ids = inputs["labels"], inputs["input_ids"]
+    labelled = labels != IGNORED
+    hidden = labelled if config.mask_level == "code" else labelled & (input_ids == MASK_ID)
+    targets = labels[hidden]
+    logits = outputs["logits"][hidden].float()
     sums = {
-        "positions": is_nucleotide(torch.where(masked, labels, inputs["input_ids"])).sum().float(),
-        "masked": count,
-        "masked_correct": ((outputs["logits"].argmax(-1) == labels) & masked).sum().float(),
-        "nucleotide_loss": _weighted(outputs.get("nucleotide_loss"), count),
-        "bases": code_counts(torch.where(masked, labels - FIRST_NUCLEOTIDE_ID, NO_CODE), NUM_NUCLEOTIDES),
+        "positions": is_nucleotide(torch.where(labelled, labels, input_ids)).sum().float(),
+        "masked": hidden.sum().float(),
+        "masked_correct": (logits.argmax(-1) == targets).sum().float(),
+        "nucleotide_loss": F.cross_entropy(logits, targets, reduction="sum"),
+        "bases": code_counts(targets - FIRST_NUCLEOTIDE_ID, NUM_NUCLEOTIDES),
     }
     if outputs.get("code_logits") is not None:
-        targets = outputs["code_targets"]
-        sums["code_positions"] = torch.tensor(float(targets.shape[0]), device=targets.device)
-        sums["code_loss"] = _weighted(outputs.get("code_loss"), sums["code_positions"])
-        for level, logits in enumerate(outputs["code_logits"]):
-            sums[f"code_correct_level{level + 1}"] = (logits.argmax(-1) == targets[:, level]).sum().float()
+        # One row a labelled nucleotide, in the order of the batch.
+        rows = hidden[labelled & (outputs["codes"][:, 0] != NO_CODE)]
+        code_targets = outputs["code_targets"][rows]
+        code_loss = torch.zeros((), device=labels.device)
+        for level, level_logits in enumerate(outputs["code_logits"]):
+            level_logits, target = level_logits[rows].float(), code_targets[:, level]
+            code_loss += F.cross_entropy(level_logits, target, reduction="sum")
+            sums[f"code_correct_level{level + 1}"] = (level_logits.argmax(-1) == target).sum().float()
+        sums["code_loss"] = code_loss / len(outputs["code_logits"])
     return sums
 
 
@@ -96,10 +107,9 @@ def masked_lm_metrics(sums: Sums) -> dict[str, float]:
         "nucleotide_loss": loss,
         "mlm_perplexity": math.exp(min(loss, 50.0)),
     }
-    if "code_positions" in sums:
-        positions = max(sums["code_positions"].item(), 1.0)
-        metrics["code_loss"] = sums["code_loss"].item() / positions
+    if "code_loss" in sums:
+        metrics["code_loss"] = sums["code_loss"].item() / masked
         for name, value in sums.items():
             if name.startswith("code_correct_"):
-                metrics[f"code_accuracy_{name[13:]}"] = value.item() / positions
+                metrics[f"code_accuracy_{name[13:]}"] = value.item() / masked
     return metrics

@@ -104,7 +104,7 @@ class VQDNATrainer(Trainer):
                 + "free some space, then go on with --resume_from_checkpoint"
             ) from error
 
-    def train_and_report(self, resume_from_checkpoint: str | None) -> bool:
+    def train_and_report(self, resume_from_checkpoint: str | None, save_model: bool = True) -> bool:
         """Train, save the model and its state, say how to resume if a signal came.
 
         Returns:
@@ -119,7 +119,8 @@ class VQDNATrainer(Trainer):
                 self.state.global_step, self.state.max_steps, last,
             )  # fmt: skip
             return False
-        self.save_model()
+        if save_model:
+            self.save_model()
         self.log_metrics("train", result.metrics)
         self.save_metrics("train", result.metrics)
         self.save_state()

@@ -1,0 +1,258 @@
+"""Stage 3: fine-tune on labelled sequences (a GUE folder, or CSV files), in the habit of run_glue and DNABERT-2.
+
+    python examples/run_classification.py examples/recipes/tiny/classification.yaml \
+        --model_name_or_path runs/mlm --data_path GUE/prom/prom_core_notata --output_dir runs/prom --run_name prom
+
+Trains in full, with adapters (`--use_lora`) or the head alone (`--train_head_only`); keeps the checkpoint that is
+best on dev; evaluates once on test; writes `<output_dir>/results/<run_name>/eval_results.json` and
+`predictions.csv`. Without any of `--do_train --do_eval --do_predict` it does all of them.
+"""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, TrainingArguments, set_seed
+
+from vqdna_hf import VQDNAForSequenceClassification, build_tokenizer
+from vqdna_hf.data import (
+    LabelledSequences,
+    check_class_labels,
+    check_float_labels,
+    check_labels_known,
+    find_split_files,
+    number_of_labels,
+    read_labelled,
+)
+from vqdna_hf.evaluation import classification_metrics, regression_metrics
+from vqdna_hf.hub import write_json
+from vqdna_hf.training import (
+    VQDNATrainer,
+    add_lora,
+    count_parameters,
+    find_checkpoint,
+    load_pretrained,
+    parse_arguments,
+    random_initialization,
+    run_script,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ModelArguments:
+    """Which model, and which of its weights are trained."""
+
+    model_name_or_path: str = field(metadata={"help": "A pre-trained folder or Hub id."})
+    use_lora: bool = field(default=False, metadata={"help": "Train low-rank adapters (PEFT) and the head."})
+    lora_r: int = field(default=8, metadata={"help": "Rank of the adapters."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale of the adapters."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout in the adapters."})
+    lora_target_modules: str | None = field(
+        default=None, metadata={"help": "Comma-separated module names; default: the backbone's Wqkv, Wo, Wi."}
+    )
+    train_head_only: bool = field(default=False, metadata={"help": "Freeze the backbone."})
+    random_init: bool = field(
+        default=False, metadata={"help": "Same architecture, random weights: the control for pre-training."}
+    )
+    average_strands: bool = field(default=False, metadata={"help": "Average the logits of both strands."})
+    classifier_pooling: Literal["mean", "cls", "max"] | None = field(
+        default=None, metadata={"help": "How positions become one vector; default: the model's."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Where the labelled sequences are."""
+
+    data_path: str | None = field(default=None, metadata={"help": "A folder with train.csv, dev.csv, test.csv."})
+    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON or Parquet."})
+    validation_file: str | None = field(default=None, metadata={"help": "The dev set."})
+    test_file: str | None = field(default=None, metadata={"help": "The test set."})
+    sequence_column: str | None = field(default=None, metadata={"help": "Default: the first column(s)."})
+    label_column: str | None = field(default=None, metadata={"help": "Default: label, or the last column."})
+    problem_type: Literal["single_label_classification", "regression"] = field(
+        default="single_label_classification", metadata={"help": "Classes, or one number a sequence."}
+    )
+    model_max_length: int | None = field(
+        default=None, metadata={"help": "Longest input in tokens (bases + 2); default: what the model reads."}
+    )
+    truncate: bool = field(default=False, metadata={"help": "Cut longer sequences instead of refusing them."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training sequences."})
+
+
+@dataclass
+class RunArguments:
+    """What is kept of the run."""
+
+    eval_and_save_results: bool = field(default=True, metadata={"help": "Write results/<run_name>/."})
+    save_model: bool = field(default=True, metadata={"help": "Keep the best model in output_dir."})
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
+    )
+
+
+@dataclass
+class ClassificationTrainingArguments(TrainingArguments):
+    """Transformers' training arguments with the GUE protocol's defaults."""
+
+    run_name: str | None = field(default="run", metadata={"help": "Names the folder of the results."})
+    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Of AdamW."})
+    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training set."})
+    warmup_steps: float = field(default=50, metadata={"help": "Steps, or a fraction below 1."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Sequences."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Sequences."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When dev is evaluated."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When a checkpoint is written."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept, the best among them."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint on dev."})
+    metric_for_best_model: str | None = field(default=None, metadata={"help": "Default: MCC, or Spearman."})
+
+    def __post_init__(self) -> None:
+        """Remember whether a part of the work was asked for: Transformers switches do_eval on by itself."""
+        if not (self.do_train or self.do_eval or self.do_predict):
+            self.do_train = self.do_eval = self.do_predict = True
+        super().__post_init__()
+
+
+def read_splits(args: DataArguments) -> dict[str, LabelledSequences]:
+    """The splits that were given: train, dev, test."""
+    files = find_split_files(args.data_path) if args.data_path else {}
+    own = {"train": args.train_file, "dev": args.validation_file, "test": args.test_file}
+    files |= {split: path for split, path in own.items() if path}
+    if not files:
+        raise ValueError("give --data_path (a folder with train.csv, dev.csv, test.csv) or --train_file and friends")
+    return {
+        split: read_labelled(path, sequence_column=args.sequence_column, label_column=args.label_column)
+        for split, path in files.items()
+    }
+
+
+def read_labels(splits: dict[str, LabelledSequences], regression: bool) -> tuple[dict[str, list], int]:
+    """The labels of each split, checked, and the number of outputs."""
+    if regression:
+        return {split: check_float_labels(data.labels or [], data.path) for split, data in splits.items()}, 1
+    labels = {split: check_class_labels(data.labels or [], data.path) for split, data in splits.items()}
+    reference = "train" if "train" in labels else next(iter(labels))
+    num_labels = number_of_labels(labels[reference], splits[reference].path)
+    for split, data in splits.items():
+        check_labels_known(labels[split], num_labels, data.path)
+    return labels, num_labels
+
+
+def tokenize(data: LabelledSequences, labels: list, tokenizer: Any, max_length: int, truncate: bool) -> Dataset:
+    """One row a sequence: input_ids, attention_mask, labels."""
+    encoded = tokenizer(data.sequences, data.pairs, truncation=truncate, max_length=max_length)
+    for row, ids in enumerate(encoded["input_ids"], start=1):
+        if len(ids) > max_length:
+            raise ValueError(
+                f"{data.path}, row {row}: {len(ids)} tokens, special tokens included, and at most {max_length} are "
+                "read: raise --model_max_length (if the model reads that much), or cut with --truncate"
+            )
+    return Dataset.from_dict({**encoded, "labels": labels})
+
+
+def load_model(args: ModelArguments, num_labels: int, problem_type: str, sample: torch.Tensor) -> PreTrainedModel:
+    """The pre-trained model with a new head, prepared for the kind of training asked for."""
+    overrides: dict[str, Any] = {"num_labels": num_labels, "problem_type": problem_type}
+    if args.average_strands:
+        overrides["average_strands"] = True
+    if args.classifier_pooling:
+        overrides["classifier_pooling"] = args.classifier_pooling
+    model = load_pretrained(VQDNAForSequenceClassification, args.model_name_or_path, **overrides)
+    if args.random_init:
+        model = random_initialization(model, sample)
+    if args.use_lora:
+        targets = args.lora_target_modules.split(",") if args.lora_target_modules else None
+        return add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, targets)
+    if args.train_head_only:
+        model.vqdna.requires_grad_(False)
+    return model
+
+
+def write_results(trainer: VQDNATrainer, dataset: Dataset, data: LabelledSequences, folder: Path) -> dict[str, float]:
+    """One evaluation on the test set: metrics as JSON, and one line a sequence."""
+    output = trainer.predict(dataset, metric_key_prefix="eval")
+    logits = np.asarray(output.predictions)
+    table = pd.DataFrame({"sequence": data.sequences, "label": np.asarray(output.label_ids).reshape(-1)})
+    if logits.shape[-1] == 1:
+        table["prediction"] = logits[:, 0]
+    else:
+        probabilities = torch.from_numpy(logits).float().softmax(-1).numpy()
+        table["prediction"] = logits.argmax(-1)
+        for label in range(logits.shape[-1]):
+            table[f"probability_{label}"] = probabilities[:, label].round(6)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "predictions.csv", index=False)
+    write_json(folder / "eval_results.json", output.metrics)
+    trainer.log_metrics("test", output.metrics)
+    if output.metrics.get("eval_collapsed"):
+        logger.warning("every test sequence got the same class: the run has collapsed, its metrics mean nothing")
+    return output.metrics
+
+
+def main() -> int:
+    """Parse, read, train, choose on dev, evaluate once on test, save."""
+    model_args, data_args, run_args, args = parse_arguments(
+        (ModelArguments, DataArguments, RunArguments, ClassificationTrainingArguments)
+    )
+    regression = data_args.problem_type == "regression"
+    args.metric_for_best_model = args.metric_for_best_model or ("spearman" if regression else "matthews_correlation")
+    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint, run_args.overwrite_output_dir)
+    set_seed(args.seed)
+
+    splits = read_splits(data_args)
+    if args.do_train and "train" not in splits:
+        raise ValueError("there is no training set: give --data_path or --train_file")
+    if "dev" not in splits:
+        logger.warning("no dev set: the last checkpoint is kept")
+        args.load_best_model_at_end, args.eval_strategy = False, type(args.eval_strategy)("no")
+    labels, num_labels = read_labels(splits, regression)
+    tokenizer = build_tokenizer()
+    sample = tokenizer(next(iter(splits.values())).sequences[:256], padding=True, return_tensors="pt")["input_ids"]
+    model = load_model(model_args, num_labels, data_args.problem_type, sample)
+    longest = model.config.max_position_embeddings
+    tokenizer.model_max_length = min(data_args.model_max_length or longest, longest)
+    datasets = {
+        split: tokenize(data, labels[split], tokenizer, tokenizer.model_max_length, data_args.truncate)
+        for split, data in splits.items()
+    }
+    if data_args.max_train_samples and "train" in datasets:
+        count = min(data_args.max_train_samples, len(datasets["train"]))
+        datasets["train"] = datasets["train"].shuffle(seed=args.seed).select(range(count))
+    logger.info("%s; labels: %d; model: %s", {k: len(v) for k, v in datasets.items()}, num_labels, count_parameters(model))
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        measure = regression_metrics if regression else classification_metrics
+        return measure(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
+
+    trainer = VQDNATrainer(
+        model=model,
+        args=args,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        train_dataset=datasets.get("train"),
+        eval_dataset=datasets.get("dev"),
+        processing_class=tokenizer,
+        compute_metrics=compute_metrics,
+    )
+    if args.do_train and not trainer.train_and_report(checkpoint, save_model=run_args.save_model):
+        return 130
+    if args.do_eval and "dev" in datasets:
+        trainer.evaluate_and_report(prefix="dev", dataset=datasets["dev"])
+    if args.do_predict and "test" in datasets and run_args.eval_and_save_results:
+        folder = Path(args.output_dir) / "results" / str(args.run_name)
+        metrics = write_results(trainer, datasets["test"], splits["test"], folder)
+        logger.info("%s: %s", folder / "eval_results.json", json.dumps(metrics))
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)
