@@ -5,7 +5,7 @@ Shape letters: B batch, L positions, N vectors (B * L), Q quantizers, K codebook
 All learnt state lives in persistent fp32 buffers, so that it travels with `state_dict` and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,6 +95,19 @@ class Codebook(nn.Module):
     cluster_size: Tensor
     initialized: Tensor
     num_updates: Tensor
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
+        """As in torch, but `half()`, `bfloat16()` and `to(dtype)` of a model leave the codebook fp32.
+
+        Half precision cannot count beyond 2048 (fp16) or 256 (bf16), and the moving averages would stand still.
+        """
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype != old.dtype:
+                self._buffers[name] = old.to(new.device)
+        return self
 
     def initial_state(self) -> dict[str, Tensor]:
         """The buffers of an untrained codebook, by name; `_init_weights` restores exactly these."""
@@ -258,11 +271,13 @@ class VectorQuantizer(Codebook):
         vectors = vectors.float()
         loss = None
         if return_loss:
-            error = (vectors - entries).square().mean(-1)
+            error = vectors - entries
             if loss_mask is None:
-                loss = error.mean()
+                loss = error.square().mean()
             else:
-                loss = (error * loss_mask).sum() / loss_mask.sum().clamp(min=1)
+                # where, not a product: whatever stands at the other positions, 0 * inf would be NaN.
+                error = torch.where(loss_mask.unsqueeze(-1), error, 0.0)
+                loss = error.square().mean(-1).sum() / loss_mask.sum().clamp(min=1)
         if update:
             self.update(valid, flat_codes if loss_mask is None else flat_codes[loss_mask.reshape(-1)])
         return codes, vectors + (entries - vectors).detach(), loss
@@ -340,7 +355,7 @@ class HierarchicalResidualQuantizer(nn.Module):
         quantized = torch.stack(vectors).mean(0)
         if mask is not None:
             stacked = torch.where(mask.unsqueeze(1), stacked, NO_CODE)
-            quantized = quantized * mask.unsqueeze(-1)
+            quantized = torch.where(mask.unsqueeze(-1), quantized, 0.0)
         return QuantizerOutput(stacked, quantized, torch.stack(losses).mean() if return_loss else None)
 
     def lookup(self, codes: Tensor) -> Tensor:
