@@ -31,12 +31,14 @@ from vqdna_hf.data import (
     read_labelled,
 )
 from vqdna_hf.evaluation import classification_metrics, regression_metrics
-from vqdna_hf.hub import write_json
+from vqdna_hf.hub import write_json, write_text
 from vqdna_hf.training import (
+    HEAD,
     VQDNATrainer,
     add_lora,
     count_parameters,
     find_checkpoint,
+    freeze_codec,
     load_pretrained,
     parse_arguments,
     random_initialization,
@@ -111,15 +113,21 @@ class ClassificationTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=32, metadata={"help": "Sequences."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Sequences."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When dev is evaluated."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When a checkpoint is written."})
+    save_strategy: str | None = field(
+        default=None, metadata={"help": "When a checkpoint is written; default: when dev is evaluated."}
+    )
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept, the best among them."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint on dev."})
-    metric_for_best_model: str | None = field(default=None, metadata={"help": "Default: MCC, or Spearman."})
+    # Not None: Transformers would take the loss.
+    metric_for_best_model: str | None = field(
+        default="matthews_correlation", metadata={"help": "On dev; for regression the default is spearman."}
+    )
 
     def __post_init__(self) -> None:
         """Remember whether a part of the work was asked for: Transformers switches do_eval on by itself."""
         if not (self.do_train or self.do_eval or self.do_predict):
             self.do_train = self.do_eval = self.do_predict = True
+        self.save_strategy = self.save_strategy or self.eval_strategy
         super().__post_init__()
 
 
@@ -160,21 +168,27 @@ def tokenize(data: LabelledSequences, labels: list, tokenizer: Any, max_length: 
     return Dataset.from_dict({**encoded, "labels": labels})
 
 
-def load_model(args: ModelArguments, num_labels: int, problem_type: str, sample: torch.Tensor) -> PreTrainedModel:
-    """The pre-trained model with a new head, prepared for the kind of training asked for."""
+def load_model(
+    args: ModelArguments, num_labels: int, problem_type: str, sample: torch.Tensor, do_train: bool
+) -> PreTrainedModel:
+    """The pre-trained model, prepared for the kind of training asked for; only training may start a new head."""
     overrides: dict[str, Any] = {"num_labels": num_labels, "problem_type": problem_type}
     if args.average_strands:
         overrides["average_strands"] = True
     if args.classifier_pooling:
         overrides["classifier_pooling"] = args.classifier_pooling
-    model = load_pretrained(VQDNAForSequenceClassification, args.model_name_or_path, **overrides)
+    new = HEAD if do_train else ()
+    model = load_pretrained(VQDNAForSequenceClassification, args.model_name_or_path, new, **overrides)
     if args.random_init:
         model = random_initialization(model, sample)
     if args.use_lora:
+        if args.random_init:
+            logger.warning("the random weights under the adapters are not saved: this control cannot be loaded again")
         targets = args.lora_target_modules.split(",") if args.lora_target_modules else None
         return add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, targets)
     if args.train_head_only:
         model.vqdna.requires_grad_(False)
+        freeze_codec(model)
     return model
 
 
@@ -190,9 +204,10 @@ def write_results(trainer: VQDNATrainer, dataset: Dataset, data: LabelledSequenc
         table["prediction"] = logits.argmax(-1)
         for label in range(logits.shape[-1]):
             table[f"probability_{label}"] = probabilities[:, label].round(6)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "predictions.csv", index=False)
-    write_json(folder / "eval_results.json", output.metrics)
+    if trainer.is_world_process_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "predictions.csv", table.to_csv(index=False))
+        write_json(folder / "eval_results.json", output.metrics)
     trainer.log_metrics("test", output.metrics)
     if output.metrics.get("eval_collapsed"):
         logger.warning("every test sequence got the same class: the run has collapsed, its metrics mean nothing")
@@ -205,7 +220,8 @@ def main() -> int:
         (ModelArguments, DataArguments, RunArguments, ClassificationTrainingArguments)
     )
     regression = data_args.problem_type == "regression"
-    args.metric_for_best_model = args.metric_for_best_model or ("spearman" if regression else "matthews_correlation")
+    if regression and args.metric_for_best_model == "matthews_correlation":
+        args.metric_for_best_model = "spearman"
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint, run_args.overwrite_output_dir)
     set_seed(args.seed)
 
@@ -218,7 +234,7 @@ def main() -> int:
     labels, num_labels = read_labels(splits, regression)
     tokenizer = build_tokenizer()
     sample = tokenizer(next(iter(splits.values())).sequences[:256], padding=True, return_tensors="pt")["input_ids"]
-    model = load_model(model_args, num_labels, data_args.problem_type, sample)
+    model = load_model(model_args, num_labels, data_args.problem_type, sample, args.do_train)
     longest = model.config.max_position_embeddings
     tokenizer.model_max_length = min(data_args.model_max_length or longest, longest)
     datasets = {

@@ -23,8 +23,9 @@ from vqdna_hf.training import (
     codec_sums,
     count_parameters,
     find_checkpoint,
+    load_pretrained,
     parse_arguments,
-    parse_dictionary,
+    parse_configuration,
     run_script,
 )
 
@@ -48,12 +49,12 @@ class CodecArguments:
 
 def make_codec(args: CodecArguments) -> VQDNACodecModel:
     """A new codec, or the one to go on from."""
-    overrides = parse_dictionary(args.codec_config, "--codec_config")
+    overrides = parse_configuration(VQDNACodecConfig, args.codec_config, "--codec_config")
     if args.model_name_or_path is None:
         return VQDNACodecModel(VQDNACodecConfig(**overrides))
     if overrides:
         raise ValueError("give codec_config or model_name_or_path, not both: a trained codec keeps its configuration")
-    return VQDNACodecModel.from_pretrained(args.model_name_or_path)
+    return load_pretrained(VQDNACodecModel, args.model_name_or_path)
 
 
 def main() -> int:
@@ -71,6 +72,7 @@ def main() -> int:
     logger.info("codec: %s", count_parameters(codec))
     training_args.prediction_loss_only = True  # metrics are sums over batches: nothing need be kept
     training_args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
+    training_args.train_sampling_strategy = "sequential"  # windows are random already; so a longer run only adds some
     trainer = VQDNATrainer(
         model=codec,
         args=training_args,

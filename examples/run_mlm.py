@@ -13,17 +13,18 @@ from typing import Literal
 
 from transformers import TrainingArguments, set_seed
 
-from vqdna_hf import VQDNAForMaskedLM, build_tokenizer
+from vqdna_hf import VQDNACodecModel, VQDNAConfig, VQDNAForMaskedLM, build_tokenizer
 from vqdna_hf.data import MaskedNucleotideCollator
 from vqdna_hf.training import (
     CorpusArguments,
     VQDNATrainer,
     count_parameters,
     find_checkpoint,
+    load_pretrained,
     masked_lm_metrics,
     masked_lm_sums,
     parse_arguments,
-    parse_dictionary,
+    parse_configuration,
     run_script,
 )
 
@@ -54,14 +55,15 @@ class MaskedLMArguments:
 
 def make_model(args: MaskedLMArguments) -> VQDNAForMaskedLM:
     """A new model around a trained codec, or the one to go on from."""
-    overrides = parse_dictionary(args.model_config, "--model_config")
+    overrides = parse_configuration(VQDNAConfig, args.model_config, "--model_config")
     if (args.codec_path is None) == (args.model_name_or_path is None):
         raise ValueError("give --codec_path (the folder of stage 1) or --model_name_or_path (a model to go on from)")
     if args.codec_path is not None:
-        return VQDNAForMaskedLM.from_codec(args.codec_path, mask_level=args.mask_level, **overrides)
+        codec = load_pretrained(VQDNACodecModel, args.codec_path)
+        return VQDNAForMaskedLM.from_codec(codec, mask_level=args.mask_level, **overrides)
     if overrides:
         raise ValueError("model_config goes with codec_path: a pre-trained model keeps its configuration")
-    return VQDNAForMaskedLM.from_pretrained(args.model_name_or_path, mask_level=args.mask_level)
+    return load_pretrained(VQDNAForMaskedLM, args.model_name_or_path, mask_level=args.mask_level)
 
 
 def main() -> int:
@@ -84,6 +86,7 @@ def main() -> int:
     logger.info("model: %s", count_parameters(model))
     training_args.prediction_loss_only = True  # metrics are sums over batches: nothing need be kept
     training_args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
+    training_args.train_sampling_strategy = "sequential"  # windows are random already; so a longer run only adds some
     trainer = VQDNATrainer(
         model=model,
         args=training_args,

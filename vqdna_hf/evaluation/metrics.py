@@ -36,8 +36,7 @@ def classification_metrics(logits: NDArray[np.floating], labels: NDArray[np.inte
     labels = labels[labels >= 0]
     if labels.size == 0:
         raise ValueError("there is nothing to evaluate: no labels")
-    if not np.isfinite(logits).all():
-        raise ValueError("the model's logits are not finite: training has diverged; lower the learning rate")
+    _check_finite(logits)
     predictions = logits.argmax(-1)
     return {
         "matthews_correlation": float(matthews_corrcoef(labels, predictions)),
@@ -52,11 +51,15 @@ def classification_metrics(logits: NDArray[np.floating], labels: NDArray[np.inte
 def regression_metrics(predictions: NDArray[np.floating], targets: NDArray[np.floating]) -> dict[str, float]:
     """Pearson and Spearman correlation, and mean squared error. Both inputs (N,) or (N, 1).
 
+    Raises:
+        ValueError: on predictions that are not finite.
+
     >>> metrics = regression_metrics(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
     >>> round(metrics["spearman"], 3), round(metrics["mean_squared_error"], 3)
     (1.0, 0.333)
     """
     predictions, targets = np.asarray(predictions).reshape(-1), np.asarray(targets).reshape(-1)
+    _check_finite(predictions)
 
     def correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
         return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
@@ -66,6 +69,11 @@ def regression_metrics(predictions: NDArray[np.floating], targets: NDArray[np.fl
         "spearman": correlation(_ranks(predictions), _ranks(targets)),
         "mean_squared_error": float(mean_squared_error(targets, predictions)),
     }
+
+
+def _check_finite(outputs: NDArray[np.floating]) -> None:
+    if not np.isfinite(outputs).all():
+        raise ValueError("the model's outputs are not finite: training has diverged; lower the learning rate")
 
 
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, PreTrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,14 @@ LEGACY_ARGUMENTS: dict[str, tuple[str | None, str]] = {
 }
 
 
+class _Parser(HfArgumentParser):
+    """Transformers' parser; a mistake is an exception, not two screens of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Instead of leaving the process: `run_script` says it in one line."""
+        raise ValueError(f"{message}; --help lists all flags")
+
+
 def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
     """Fill dataclasses from `[RECIPE.yaml] [--flag value ...]`; flags win over the recipe.
 
@@ -46,20 +55,17 @@ def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) ->
         One instance of each type, in order.
 
     Raises:
-        ValueError: on an unreadable recipe, or a key or flag that does not exist, with the nearest one that does.
+        ValueError: on an unreadable recipe, a key or flag that does not exist (with the nearest one that does), or
+            a value of the wrong type.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe: dict[str, Any] = {}
-    parser = HfArgumentParser(tuple(types))  # type: ignore[arg-type]
+    parser = _Parser(tuple(types))
     known = {action.dest for action in parser._actions}
     if argv and argv[0].endswith((".yaml", ".yml", ".json")):
         recipe = _read_recipe(argv.pop(0), known)
-    argv = modernize_arguments(argv)
+    argv = _recipe_to_flags(parser, recipe) + modernize_arguments(argv)
     dictionaries = {key: value for key, value in recipe.items() if isinstance(value, dict)}
-    for action in parser._actions:
-        if action.dest in recipe:
-            action.required = False
-    parser.set_defaults(**{k: json.dumps(v) if isinstance(v, dict) else v for k, v in recipe.items()})
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
@@ -70,7 +76,6 @@ def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) ->
     for key, base in dictionaries.items():
         own = getattr(namespace, key)
         setattr(namespace, key, json.dumps({**base, **parse_dictionary(own, f"--{key}")}))
-    parser.set_defaults(**vars(namespace))
     # Everything is parsed; the parser's own method makes the dataclasses of it (and runs their __post_init__).
     return tuple(parser.parse_dict({k: v for k, v in vars(namespace).items() if k in known}, allow_extra_keys=True))
 
@@ -88,6 +93,23 @@ def _read_recipe(path: str, known: set[str]) -> dict[str, Any]:
         if key not in known:
             raise ValueError(f"{path}: unknown key {key!r}{_nearest(str(key), known)}")
     return recipe
+
+
+def _recipe_to_flags(parser: HfArgumentParser, recipe: dict[str, Any]) -> list[str]:
+    """Spell a recipe as flags, so that its values are converted and checked exactly as typed ones are."""
+    actions = {action.dest: action for action in reversed(parser._actions)}  # the first of a name, not its --no_ form
+    words: list[str] = []
+    for key, value in recipe.items():
+        if value is None or (isinstance(value, list) and not actions[key].nargs and actions[key].type is str):
+            # What no flag can say: null, and a list where Transformers takes one word or several.
+            parser.set_defaults(**{key: value})
+        elif isinstance(value, list) and not actions[key].nargs:
+            raise ValueError(f"{key} takes one value, not a list: {value}")
+        elif isinstance(value, list):
+            words += [f"--{key}", *map(str, value)]
+        else:
+            words.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words
 
 
 def _nearest(name: str, known: set[str], prefix: str = "") -> str:
@@ -112,6 +134,27 @@ def parse_dictionary(value: str | dict | None, where: str) -> dict[str, Any]:
     return parsed
 
 
+def parse_configuration(config_class: type[PreTrainedConfig], value: str | dict | None, where: str) -> dict[str, Any]:
+    """Read a flag that holds keys of a configuration, and refuse keys that it does not have.
+
+    A configuration itself keeps keys that it does not know, so that newer files load; a flag has no such excuse.
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
+    >>> parse_configuration(VQDNACodecConfig, '{"codebooks": [512]}', "--codec_config")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown key 'codebooks' in VQDNACodecConfig: did you mean 'codebook_dim'? (from --codec_config)
+    """
+    parsed = parse_dictionary(value, where)
+    known = {field.name for field in fields(config_class)} | {"global_attn_every_n_layers"}  # type: ignore[arg-type]
+    for key in parsed:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown key {key!r} in {config_class.__name__}{hint} (from {where})")
+    return parsed
+
+
 def modernize_arguments(argv: Sequence[str]) -> list[str]:
     """Translate old spellings, one line of warning each, so that old shell scripts run.
 
@@ -123,6 +166,8 @@ def modernize_arguments(argv: Sequence[str]) -> list[str]:
     for flag, values in queue:
         name = flag.lstrip("-")
         if name == "group_by_length":
+            if not _truthy(values):
+                continue
             logger.warning("--group_by_length is --train_sampling_strategy group_by_length in Transformers 5")
             flag, values = "--train_sampling_strategy", ["group_by_length"]
         elif name == "fp16" and not torch.cuda.is_available() and _truthy(values):

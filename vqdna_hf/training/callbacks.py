@@ -5,9 +5,13 @@ import signal
 from types import FrameType
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
+
+_STEPS_BETWEEN_AGREEMENTS = 10  # several processes: asking the others waits for the device, so not every step
 
 
 class GracefulInterrupt(TrainerCallback):
@@ -36,7 +40,13 @@ class GracefulInterrupt(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save and stop if a signal came."""
+        """Save and stop if a signal came, to this process or to another: all must stop after the same step."""
+        if args.world_size > 1:
+            if state.global_step % _STEPS_BETWEEN_AGREEMENTS and state.global_step < state.max_steps:
+                return
+            flag = torch.tensor(float(self.interrupted), device=args.device)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            self.interrupted = bool(flag)
         if self.interrupted:
             control.should_save = True
             control.should_training_stop = True
@@ -45,6 +55,10 @@ class GracefulInterrupt(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Give the signals back."""
+        self.restore_signals()
+
+    def restore_signals(self) -> None:
+        """Give the signals back; Trainer does not come to `on_train_end` when training fails."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -26,14 +27,19 @@ def is_complete(checkpoint: Path) -> bool:
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
+    found = [path for path in _checkpoint_folders(output_dir) if is_complete(path)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def _checkpoint_folders(output_dir: str | Path) -> list[Path]:
+    """Complete or not, in no order."""
     folder = Path(output_dir)
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
-    return sorted((path for path in found if is_complete(path)), key=lambda path: int(path.name.split("-")[1]))
+    return [path for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
 
 
-def find_checkpoint(output_dir: str | Path, resume: str | None, overwrite: bool = False) -> str | None:
+def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite: bool = False) -> str | None:
     """Decide what a run resumes from.
 
     Args:
@@ -49,6 +55,7 @@ def find_checkpoint(output_dir: str | Path, resume: str | None, overwrite: bool 
             or was not written to its end.
     """
     checkpoints = list_checkpoints(output_dir)
+    resume = str(resume or "")
     if resume and resume.lower() not in ("true", "latest", "false"):
         if not is_complete(Path(resume)):
             raise ValueError(f"{resume} is no complete checkpoint (found in {output_dir}: {_names(checkpoints)})")
@@ -59,8 +66,9 @@ def find_checkpoint(output_dir: str | Path, resume: str | None, overwrite: bool 
             return None
         return str(checkpoints[-1])
     if overwrite:
-        for checkpoint in Path(output_dir).glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+        if int(os.environ.get("RANK", "0")) == 0:  # under torchrun one process deletes, the others wait in training
+            for checkpoint in _checkpoint_folders(output_dir):
+                shutil.rmtree(checkpoint)
     elif checkpoints:
         raise ValueError(
             f"{output_dir} holds {checkpoints[-1].name} of an earlier run: go on with --resume_from_checkpoint, "

@@ -1,13 +1,18 @@
 """What fine-tuning needs around a model: loading that refuses, a random control, adapters."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 logger = logging.getLogger(__name__)
 
@@ -15,29 +20,64 @@ LORA_TARGETS = ("Wqkv", "Wo", "Wi")
 """The linear layers of the backbone: attention in and out, MLP in and out."""
 
 
-def load_pretrained(cls: type[PreTrainedModel], path: str | PathLike, **overrides: Any) -> PreTrainedModel:
+HEAD = ("classifier.", "head.")
+"""The parameters that fine-tuning starts anew when the folder has none for its labels."""
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without Transformers' report about heads: what it would warn of is refused or told in one line here."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def load_pretrained(
+    cls: type[PreTrainedModel], path: str | PathLike, new: Sequence[str] = (), **overrides: Any
+) -> PreTrainedModel:
     """Load a model and refuse a folder whose weights and configuration disagree.
 
     Args:
         cls: the class to load.
         path: a folder or Hub id.
+        new: prefixes of the parameters that may start anew, such as `HEAD`; the others must be there and fit.
         overrides: keys of the configuration; with another `num_labels` the classifier starts anew.
 
     Raises:
-        ValueError: if weights other than a new head's are missing, or a shape differs.
+        ValueError: if there is no such folder, its weights cannot be read, or are missing, left over, or of another
+            shape.
     """
+    folder = Path(path)
+    if not folder.is_dir() and (folder.is_absolute() or len(folder.parts) != 2 or ".." in folder.parts):
+        raise ValueError(f"{path}: no such model folder (in {Path.cwd()}), and no Hub id (organisation/name)")
+    if folder.is_dir() and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{path}: not a model's folder: it holds no config.json")
+    if (folder / "config.json").is_file():
+        found, wanted = json.loads((folder / "config.json").read_text()).get("model_type"), cls.config_class.model_type
+        if found != wanted:
+            raise ValueError(f"{path} holds a model of type {found}, and one of type {wanted} is needed here")
     try:
-        model, info = cls.from_pretrained(path, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {error}") from error
-    head = ("classifier.", "head.")
+        with _quiet_loading():
+            model, info = cls.from_pretrained(path, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path}: the weights cannot be read: {error}") from error
     mismatched = [key[0] for key in info["mismatched_keys"]]
-    wrong = [name for name in [*info["missing_keys"], *mismatched] if not name.startswith(head)]
+    absent = sorted([*info["missing_keys"], *mismatched])
+    # Heads of another task are left over on purpose; layers of the model itself mean another configuration.
+    left_over = [name for name in info["unexpected_keys"] if name.startswith(("vqdna.", "encoder.", "decoder."))]
+    wrong = [name for name in absent if not name.startswith(tuple(new))] + sorted(left_over)
+    if wrong and all(name.startswith(HEAD) for name in wrong):
+        raise ValueError(f"{path}: there is no trained classifier for these labels: train it first (--do_train)")
     if wrong:
         raise ValueError(
-            f"{path}: the weights do not fit the configuration: {', '.join(sorted(wrong)[:3])} "
-            f"({len(wrong)} tensors) missing or of another shape"
+            f"{path}: the weights do not fit the configuration: {', '.join(wrong[:3])} "
+            f"({len(wrong)} tensors) missing, left over, or of another shape"
         )
+    if absent:
+        logger.info("new weights: %s", ", ".join(absent))
     return model
 
 
@@ -60,10 +100,18 @@ def random_initialization(model: PreTrainedModel, input_ids: Tensor) -> PreTrain
     return fresh
 
 
+def freeze_codec(model: PreTrainedModel) -> None:
+    """Keep the codec still, codebooks included: they are buffers, which `requires_grad_(False)` does not stop."""
+    model.vqdna.config.freeze_codec = True
+    model.vqdna.train(model.training)
+
+
 def add_lora(
     model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None = None
 ) -> nn.Module:
     """Put low-rank adapters on the backbone; the head is trained in full and saved with them.
+
+    The codec is frozen: adapters save parameters only, and codebooks that move would be lost.
 
     Args:
         model: a sequence or token classifier.
@@ -85,6 +133,7 @@ def add_lora(
     }
     if unknown := [target for target in targets if target not in linear]:
         raise ValueError(f"LoRA targets {unknown} match no module; this backbone has {sorted(linear)}")
+    freeze_codec(model)
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=rank,

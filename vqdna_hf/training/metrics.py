@@ -36,10 +36,14 @@ def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecCon
         "commitment_loss": _weighted(outputs.get("commitment_loss"), positions),
     }
     if config.objective == "window":
-        wanted = window_targets(targets, config.window_radius)
-        sums["window_loss"] = _weighted(outputs.get("window_loss"), positions)
+        # Positions without a nucleotide of their own see neighbours too; how many depends on the padding.
+        wanted = torch.where(clean.unsqueeze(-1), window_targets(targets, config.window_radius), IGNORED)
+        logits = outputs["window_logits"].float()
+        sums["window_loss"] = F.cross_entropy(
+            logits.flatten(0, -2), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
         sums["window_positions"] = (wanted != IGNORED).sum().float()
-        sums["window_correct"] = (outputs["window_logits"].argmax(-1) == wanted).sum().float()
+        sums["window_correct"] = (logits.argmax(-1) == wanted).sum().float()
     codes = torch.where(clean.unsqueeze(1), outputs["codes"], NO_CODE)
     for level, size in enumerate(config.codebook_sizes or ()):
         sums[f"codes_level{level + 1}"] = code_counts(codes[:, level], size)
@@ -55,8 +59,9 @@ def codec_metrics(sums: Sums) -> dict[str, float]:
         "commitment_loss": sums["commitment_loss"].item() / positions,
     }
     if "window_loss" in sums:
-        metrics["window_loss"] = sums["window_loss"].item() / positions
-        metrics["window_accuracy"] = sums["window_correct"].item() / max(sums["window_positions"].item(), 1.0)
+        wanted = max(sums["window_positions"].item(), 1.0)
+        metrics["window_loss"] = sums["window_loss"].item() / wanted
+        metrics["window_accuracy"] = sums["window_correct"].item() / wanted
     for name, counts in sums.items():
         if name.startswith("codes_"):
             usage, perplexity = usage_and_perplexity(counts)

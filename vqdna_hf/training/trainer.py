@@ -1,9 +1,10 @@
 """Trainer with metrics that are exact over the whole window, clean interruption and checkpoints that survive."""
 
+import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ class VQDNATrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if sums_function is not None and self.args.label_smoothing_factor > 0:
+            raise ValueError("label_smoothing_factor is not for this stage: its loss is the model's own")
+        if not torch.accelerator.is_available():  # nothing to pin memory for; PyTorch warns at every loader
+            self.args.dataloader_pin_memory = False
         self._sums_function = sums_function
         self._metrics_function = metrics_function
         self._sums: dict[str, Sums] = {"train": {}, "eval": {}}
@@ -84,7 +89,9 @@ class VQDNATrainer(Trainer):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in Trainer; the metrics of the whole evaluation set are added."""
         self._sums["eval"] = {}
+        started = time.perf_counter()
         output = super().evaluation_loop(*args, **kwargs)
+        self._window_start += time.perf_counter() - started  # training's bases per second leave evaluation out
         prefix = kwargs.get("metric_key_prefix", "eval")
         if output.metrics is not None:
             output.metrics.update({f"{prefix}_{name}": value for name, value in self._take_metrics("eval").items()})
@@ -92,12 +99,24 @@ class VQDNATrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As in Trainer; a checkpoint that could not be finished is taken away, the last good one stays."""
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            # Of an earlier run; it would call the folder complete while it is being written over.
+            (folder / "trainer_state.json").unlink(missing_ok=True)
         try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            with self._explain_failed_write(folder):
+                super()._save_checkpoint(model, trial)
+        except CheckpointError:
             shutil.rmtree(folder, ignore_errors=True)
-            good = list_checkpoints(folder.parent)
+            raise
+
+    @contextlib.contextmanager
+    def _explain_failed_write(self, folder: Path) -> Iterator[None]:
+        """A full disk has three exception types; make one of them, which says what is still there."""
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            good = [path for path in list_checkpoints(self.args.output_dir) if path != folder]
             raise CheckpointError(
                 f"could not write {folder}: {error}. "
                 + (f"The last good checkpoint is {good[-1]}; " if good else "No checkpoint was written before; ")
@@ -108,23 +127,29 @@ class VQDNATrainer(Trainer):
         """Train, save the model and its state, say how to resume if a signal came.
 
         Returns:
-            Whether training ran to its end.
+            Whether training ran to its end and no signal came.
         """
-        result = self.train(resume_from_checkpoint=resume_from_checkpoint)
-        if self.interrupt.interrupted:
-            last = list_checkpoints(self.args.output_dir)[-1]
+        try:
+            result = self.train(resume_from_checkpoint=resume_from_checkpoint)
+        finally:
+            self.interrupt.restore_signals()
+        step = self.state.global_step
+        if self.interrupt.interrupted and step < self.state.max_steps:
             logger.warning(
                 "interrupted at step %d of %d and saved in %s; go on with the same command and "
                 "--resume_from_checkpoint",
-                self.state.global_step, self.state.max_steps, last,
+                step, self.state.max_steps, Path(self.args.output_dir) / f"checkpoint-{step}",
             )  # fmt: skip
             return False
         if save_model:
-            self.save_model()
+            with self._explain_failed_write(Path(str(self.args.output_dir))):
+                self.save_model()
         self.log_metrics("train", result.metrics)
         self.save_metrics("train", result.metrics)
         self.save_state()
-        return True
+        if self.interrupt.interrupted:
+            logger.warning("interrupted behind the last step: training is complete and saved")
+        return not self.interrupt.interrupted
 
     def evaluate_and_report(self, dataset: Any = None, prefix: str = "eval") -> Mapping[str, float]:
         """Evaluate, print and save `<prefix>_results.json`."""
