@@ -86,6 +86,11 @@ class VQDNAMaskedLMOutput(ModelOutput):
     commitment_loss: Tensor | None = None
 
 
+def _padding_mask(attention_mask: Any) -> Tensor | None:
+    """The mask if it tells padding, (B, L); None for masks of attention, 4-d or by layer type."""
+    return attention_mask if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2 else None
+
+
 class VQDNAPreTrainedModel(PreTrainedModel):
     """What every class of the language model shares."""
 
@@ -125,8 +130,10 @@ class VQDNAPreTrainedModel(PreTrainedModel):
             overrides: keys of `VQDNAConfig`, when no `config` is given.
 
         Raises:
-            ValueError: if the codec was never trained.
+            ValueError: if the codec was never trained, or both `config` and `overrides` are given.
         """
+        if config is not None and overrides:
+            raise ValueError(f"from_codec takes either config or overrides, got both: {sorted(overrides)}")
         if not isinstance(codec, VQDNACodecModel):
             codec = VQDNACodecModel.from_pretrained(codec)
         untrained = [
@@ -251,11 +258,17 @@ class VQDNAModel(VQDNAPreTrainedModel):
             if attention_mask is None:
                 attention_mask = (input_ids != self.config.pad_token_id).long()
             # A caller may bring a mask for attention (4-d, or one a layer type): padding is then [PAD] alone.
-            plain = isinstance(attention_mask, Tensor) and attention_mask.dim() == 2
-            padding = attention_mask if plain else input_ids != self.config.pad_token_id
+            padding = _padding_mask(attention_mask)
+            if padding is None:
+                padding = input_ids != self.config.pad_token_id
             inputs_embeds, encoded = self._embed(input_ids, padding, hidden_codes)
+        # return_dict: the outer model answers with a tuple where the configuration asks for one, the inner never.
         outputs = self.backbone(
-            inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids, **kwargs
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            return_dict=True,
+            **kwargs,
         )
         return VQDNAModelOutput(
             last_hidden_state=outputs.last_hidden_state,
@@ -334,7 +347,13 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         if labels is not None and input_ids is not None and self.config.mask_level == "code":
             hidden_codes = labels != IGNORED
         outputs = self.vqdna(
-            input_ids, attention_mask, position_ids, inputs_embeds, hidden_codes=hidden_codes, **kwargs
+            input_ids,
+            attention_mask,
+            position_ids,
+            inputs_embeds,
+            hidden_codes=hidden_codes,
+            return_dict=True,
+            **kwargs,
         )
         states = self.head(outputs.last_hidden_state)
         result = VQDNAMaskedLMOutput(
@@ -354,11 +373,14 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         loss = self.config.nucleotide_loss_weight * result.nucleotide_loss
         if len(self.code_decoders) and input_ids is not None:
             clean_ids = torch.where(counted, labels, input_ids)
-            codes = outputs.codes if hidden_codes is not None else self.vqdna.encode(clean_ids, attention_mask).codes
+            codes = outputs.codes
+            if hidden_codes is None:
+                codes = self.vqdna.encode(clean_ids, _padding_mask(attention_mask)).codes
             self._predict_codes(result, states, codes, counted)
             loss = loss + self.config.code_loss_weight * result.code_loss
         result.loss = _add_commitment(loss, outputs.commitment_loss, self.config)
-        return result
+        # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
+        return VQDNAMaskedLMOutput(**result)
 
     def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, counted: Tensor) -> None:
         # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
@@ -392,8 +414,8 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
         counted = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         if input_ids is not None:
             counted = is_sequence_position(input_ids)
-        if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2:
-            counted = counted & attention_mask.bool()
+        if (padding := _padding_mask(attention_mask)) is not None:
+            counted = counted & padding.bool()
         weight = counted.unsqueeze(-1)
         if self.config.classifier_pooling == "max":
             lowest = torch.finfo(hidden.dtype).min
@@ -423,14 +445,14 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
         Raises:
             ValueError: with `average_strands` and `inputs_embeds`, of which there is no other strand.
         """
-        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs)
         logits = self._logits(outputs, input_ids, attention_mask)
         commitment_loss = outputs.commitment_loss
         if self.config.average_strands:
             if input_ids is None:
                 raise ValueError("average_strands needs input_ids: there is no other strand of inputs_embeds")
             other_ids = reverse_complement_ids(input_ids)
-            other = self.vqdna(other_ids, attention_mask, position_ids)
+            other = self.vqdna(other_ids, attention_mask, position_ids, return_dict=True)
             logits = (logits + self._logits(other, other_ids, attention_mask)) / 2
         loss = None
         if labels is not None:
@@ -470,7 +492,7 @@ class VQDNAForTokenClassification(VQDNAPreTrainedModel):
         Args:
             labels: (B, L) class ids, -100 where there is none (special tokens, padding).
         """
-        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
+        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs)
         logits = self.classifier(self.dropout(self.head(outputs.last_hidden_state)))
         loss = None
         if labels is not None:

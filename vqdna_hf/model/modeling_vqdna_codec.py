@@ -266,7 +266,9 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         """
         return self.encoder(input_ids, attention_mask, loss_mask, return_loss=return_loss)
 
-    def decode(self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def decode(
+        self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """Turn codes, or code vectors, into logits (B, L, 4) of A, C, G, T.
 
         Args:
@@ -316,6 +318,8 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         if return_loss:
             targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
             self._add_losses(output, targets, encoded.commitment_loss)
+            # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
+            output = VQDNACodecOutput(**output)
         if not (self.config.return_dict if return_dict is None else return_dict):
             return output.to_tuple()
         return output
@@ -343,9 +347,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
 
 def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over the targets that are not ignored; 0, not NaN, when all are."""
-    total = F.cross_entropy(
-        logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    total = F.cross_entropy(logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
     return total / (targets != IGNORED).sum().clamp(min=1)
 
 

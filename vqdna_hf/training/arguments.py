@@ -143,7 +143,7 @@ def parse_configuration(config_class: type[PreTrainedConfig], value: str | dict 
     >>> parse_configuration(VQDNACodecConfig, '{"codebooks": [512]}', "--codec_config")
     Traceback (most recent call last):
     ...
-    ValueError: unknown key 'codebooks' in VQDNACodecConfig: did you mean 'codebook_dim'? (from --codec_config)
+    ValueError: unknown key 'codebooks' in VQDNACodecConfig: did you mean 'codebook_sizes'? (from --codec_config)
     """
     parsed = parse_dictionary(value, where)
     known = {field.name for field in fields(config_class)} | {"global_attn_every_n_layers"}  # type: ignore[arg-type]
