@@ -62,9 +62,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print a table, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="?", help="a FASTA file to take the bases from; simulated without one")
     parser.add_argument("--megabases", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=7)
@@ -94,8 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             "read_fasta, gzip": (len(raw), lambda: list(read_fasta(paths["gzip"]))),
         }
         rounds = [
-            {name: bases / 1e6 / seconds(call) for name, (bases, call) in ways.items()}
-            for _ in range(options.rounds)
+            {name: bases / 1e6 / seconds(call) for name, (bases, call) in ways.items()} for _ in range(options.rounds)
         ]
     source = options.path or "a simulated genome"
     print(f"{len(raw) / 1e6:.1f} Mbp of {source}, medians of {options.rounds} rounds\n")

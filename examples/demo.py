@@ -8,7 +8,6 @@ either, genomes and promoters are simulated (see `vqdna_hf.data.simulate`), and 
 """
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -18,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vqdna_hf import VQDNAForSequenceClassification
-from vqdna_hf.data import Corpus, read_labelled, simulate_fasta, simulate_promoters
+from vqdna_hf.data import Corpus, simulate_fasta, simulate_promoters
 from vqdna_hf.hub import export, markdown_table, write_card, write_json
 from vqdna_hf.training import load_pretrained, run_script
 
@@ -141,7 +142,11 @@ def read_results(folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
     for level, size in enumerate(sizes, start=1):
         rows += [
             (f"codebook usage, level {level} of {size}", codec[f"eval_codebook_usage_level{level}"], held_out),
-            (f"codebook perplexity, level {level} of {size}", codec[f"eval_codebook_perplexity_level{level}"], held_out),
+            (
+                f"codebook perplexity, level {level} of {size}",
+                codec[f"eval_codebook_perplexity_level{level}"],
+                held_out,
+            ),
         ]
     rows += [
         ("reconstruction accuracy", codec["eval_reconstruction_accuracy"], held_out),
@@ -212,10 +217,7 @@ def main() -> int:
     inputs = find_inputs(args.output_dir, args.simulated)
     print(f"data: {inputs.kind}: {', '.join(Path(path).name for path in inputs.genomes)}; {inputs.labelled}")
     stages = Stages(extra)
-    with contextlib.suppress(ImportError):
-        import torch
-
-        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, GPU: {torch.cuda.is_available()}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, GPU: {torch.cuda.is_available()}")
     train(inputs, args.output_dir, args.recipe, stages)
     rows = read_results(args.output_dir, inputs)
     write_export(inputs, args.output_dir, args.export_dir, rows)

@@ -244,7 +244,9 @@ def main() -> int:
     if data_args.max_train_samples and "train" in datasets:
         count = min(data_args.max_train_samples, len(datasets["train"]))
         datasets["train"] = datasets["train"].shuffle(seed=args.seed).select(range(count))
-    logger.info("%s; labels: %d; model: %s", {k: len(v) for k, v in datasets.items()}, num_labels, count_parameters(model))
+    logger.info(
+        "%s; labels: %d; model: %s", {k: len(v) for k, v in datasets.items()}, num_labels, count_parameters(model)
+    )
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         measure = regression_metrics if regression else classification_metrics

@@ -158,8 +158,6 @@ def assert_same_weights(one: Path, other: Path) -> None:
     """To the bit."""
     ours, theirs = weights(one), weights(other)
     assert ours.keys() == theirs.keys()
-    assert any(name.endswith(".embed_sum") for name in ours), (
-        "the codebooks' buffers are part of the comparison"
-    )
+    assert any(name.endswith(".embed_sum") for name in ours), "the codebooks' buffers are part of the comparison"
     different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert not different

@@ -106,9 +106,7 @@ def test_mlm_logs_masked_accuracy_and_each_level(stages: Stages) -> None:
 def test_classification_writes_results_under_dnabert2_names(stages: Stages) -> None:
     folder = stages["classification"] / "results" / "prom"
     results = json.loads((folder / "eval_results.json").read_text())
-    names = {
-        f"eval_{name}" for name in ("matthews_correlation", "f1", "accuracy", "precision", "recall", "loss")
-    }
+    names = {f"eval_{name}" for name in ("matthews_correlation", "f1", "accuracy", "precision", "recall", "loss")}
     assert names <= results.keys()
     assert "eval_matthews_correlation" in names_of(logged(stages["classification"]), "eval_loss")
     dev = json.loads((stages["classification"] / "dev_results.json").read_text())
@@ -173,9 +171,7 @@ def test_the_best_checkpoint_is_chosen_by_matthews_correlation(stages: Stages) -
     assert state["best_metric"] == max(scores.values())
 
 
-def test_the_best_of_several_epochs_is_kept(
-    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_of_several_epochs_is_kept(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = [0.1, 0.6, 0.3, 0.2]  # of the epochs; what comes behind is dev and test with the best model
 
     def scripted(logits: Any, labels: Any) -> dict[str, float]:
@@ -183,9 +179,7 @@ def test_the_best_of_several_epochs_is_kept(
 
     counter = itertools.count()
     monkeypatch.setattr("vqdna_hf.evaluation.classification_metrics", scripted)
-    arguments = classification_arguments(
-        stages["promoters"], stages["mlm"], tmp_path, max_steps=-1, num_train_epochs=4
-    )
+    arguments = classification_arguments(stages["promoters"], stages["mlm"], tmp_path, max_steps=-1, num_train_epochs=4)
     assert run_example("run_classification", **arguments) == 0
     state = json.loads((tmp_path / "trainer_state.json").read_text())
     assert (state["best_metric"], state["best_global_step"]) == (0.6, 4)
@@ -299,9 +293,7 @@ def test_regression_writes_correlations(stages: Stages, tmp_path: Path) -> None:
     error = (predictions["prediction"] - predictions["label"]).pow(2).mean()
     assert results["eval_mean_squared_error"] == pytest.approx(error, rel=1e-4)
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
-    assert state["best_metric"] == max(
-        e["eval_spearman"] for e in logged(tmp_path / "run") if "eval_spearman" in e
-    )
+    assert state["best_metric"] == max(e["eval_spearman"] for e in logged(tmp_path / "run") if "eval_spearman" in e)
 
 
 def test_pairs_of_sequences(stages: Stages, tmp_path: Path) -> None:
@@ -325,9 +317,7 @@ DNABERT2_LINE = """
 """
 
 
-def test_a_dnabert2_command_line_runs(
-    stages: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_dnabert2_command_line_runs(stages: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = flags(data_path=stages["promoters"], model_name_or_path=stages["mlm"], output_dir=tmp_path)
     caplog.set_level(logging.WARNING, logger="vqdna_hf")
     assert run_example("run_classification", *DNABERT2_LINE.split(), *paths) == 0
@@ -335,12 +325,8 @@ def test_a_dnabert2_command_line_runs(
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["r"] == 4
     assert config["lora_alpha"] == 16
-    assert len([entry for entry in logged(tmp_path) if "eval_loss" in entry]) == 2, (
-        "--eval_steps 1 was followed"
-    )
-    warned = [
-        record.getMessage() for record in caplog.records if record.name == "vqdna_hf.training.arguments"
-    ]
+    assert len([entry for entry in logged(tmp_path) if "eval_loss" in entry]) == 2, "--eval_steps 1 was followed"
+    warned = [record.getMessage() for record in caplog.records if record.name == "vqdna_hf.training.arguments"]
     for name in (
         "kmer",
         "evaluation_strategy",

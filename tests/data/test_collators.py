@@ -63,9 +63,7 @@ def test_labels() -> None:
         labels([[0, 1], [1]])
 
 
-@pytest.mark.parametrize(
-    "collator", [NucleotideCollator(max_length=6), MaskedNucleotideCollator(max_length=6)]
-)
+@pytest.mark.parametrize("collator", [NucleotideCollator(max_length=6), MaskedNucleotideCollator(max_length=6)])
 def test_refusals(collator: Any) -> None:
     assert collator([{"input_ids": [5, 6, 7, 8]}])["input_ids"].shape == (1, 6)
     for ids, message in [
@@ -82,9 +80,7 @@ def test_refusals(collator: Any) -> None:
 
 
 def test_masks_depend_on_the_item_alone() -> None:
-    items = [
-        dict(item, input_ids=item["input_ids"][: 20 + 9 * i]) for i, item in enumerate(random_items(6, 80))
-    ]
+    items = [dict(item, input_ids=item["input_ids"][: 20 + 9 * i]) for i, item in enumerate(random_items(6, 80))]
     for collator in (MaskedNucleotideCollator(0.3), MaskedNucleotideCollator(0.3, mean_span_length=4)):
         together = collator(items)
         backwards = collator(items[::-1])

@@ -27,9 +27,7 @@ def names(corpus: Corpus) -> list[str]:
 
 def write_fasta(path: Path, sizes: dict[str, int]) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        "".join(f">{name}\n{random_text(size, i)}\n" for i, (name, size) in enumerate(sizes.items()))
-    )
+    path.write_text("".join(f">{name}\n{random_text(size, i)}\n" for i, (name, size) in enumerate(sizes.items())))
 
 
 def test_weights_by_path_pattern(tmp_path: Path) -> None:
@@ -106,9 +104,7 @@ def test_held_out_records_are_never_in_train() -> None:
     train, validation = corpus.split(held_out=["chr2", "chr1?"], min_bases=10)
     assert names(validation) == ["chr2", "chr10", "chr11", "chr12"]
     assert set(names(train)) == set(names(corpus)) - set(names(validation))
-    with pytest.raises(
-        ValueError, match=r"'chrZ' matches no record: the names are 'chr1', .*'chr8' and 4 more"
-    ):
+    with pytest.raises(ValueError, match=r"'chrZ' matches no record: the names are 'chr1', .*'chr8' and 4 more"):
         corpus.split(held_out=["chr2", "chrZ"], min_bases=10)
     with pytest.raises(ValueError, match="nothing is left to train on"):
         corpus.split(held_out=["*"], min_bases=10)

@@ -20,10 +20,7 @@ def test_ids_equal_the_tokenizer_for_every_iupac_letter_in_both_cases(tmp_path: 
     rng = random.Random(0)
     letters = IUPAC_LETTERS + IUPAC_LETTERS.lower()
     texts = [letters, *("".join(rng.choices(letters, k=rng.randrange(1, 400))) for _ in range(20))]
-    lines = [
-        f">r{i}\n" + "\n".join(text[j : j + 60] for j in range(0, len(text), 60))
-        for i, text in enumerate(texts)
-    ]
+    lines = [f">r{i}\n" + "\n".join(text[j : j + 60] for j in range(0, len(text), 60)) for i, text in enumerate(texts)]
     records = list(read_fasta(write(tmp_path / "x.fa", "\n".join(lines) + "\n")))
     tokenizer = build_tokenizer()
     for record, text in zip(records, texts, strict=True):
@@ -89,9 +86,7 @@ def test_gzip_by_content_and_blocks_cut_anywhere(tmp_path: Path, monkeypatch: py
         (gzip.compress(b">a\nACGT\n")[:12] + b"\x00" * 20, ["cut short or damaged"]),
     ],
 )
-def test_errors_name_file_record_position_and_way_out(
-    tmp_path: Path, text: str | bytes, parts: list[str]
-) -> None:
+def test_errors_name_file_record_position_and_way_out(tmp_path: Path, text: str | bytes, parts: list[str]) -> None:
     path = write(tmp_path / "bad.fa", text)
     with pytest.raises(ValueError, match="bad") as error:
         list(read_fasta(path))

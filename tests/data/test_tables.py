@@ -48,9 +48,7 @@ def test_all_formats_give_the_same_text(tmp_path: Path) -> None:
 
 
 def test_numbers_in_json_and_parquet_become_text(tmp_path: Path) -> None:
-    pd.DataFrame({"sequence": ["A", "C"], "label": [1, 0], "x": [0.5, None]}).to_parquet(
-        tmp_path / "a.parquet"
-    )
+    pd.DataFrame({"sequence": ["A", "C"], "label": [1, 0], "x": [0.5, None]}).to_parquet(tmp_path / "a.parquet")
     assert read_table(tmp_path / "a.parquet").values.tolist() == [["A", "1", "0.5"], ["C", "0", ""]]
     path = write(tmp_path / "a.json", '{"sequence": "A", "label": 1}\n{"sequence": "C", "label": null}\n')
     assert read_table(path).values.tolist() == [["A", "1"], ["C", ""]]
@@ -122,9 +120,7 @@ def test_columns_by_position_and_name(tmp_path: Path) -> None:
 
 def test_alphabet_errors_name_row_and_position(tmp_path: Path) -> None:
     path = write(tmp_path / "train.csv", "sequence,label\nACGT,1\nACGxT,0\n")
-    with pytest.raises(
-        ValueError, match=r"train\.csv, row 2 \(1-based, the header not counted\), column 'sequence'"
-    ):
+    with pytest.raises(ValueError, match=r"train\.csv, row 2 \(1-based, the header not counted\), column 'sequence'"):
         read_labelled(path)
     with pytest.raises(ValueError, match=r"'x' at position 3 \(0-based\)"):
         read_labelled(path)

@@ -109,9 +109,7 @@ def test_tiles_cover_each_record_once_in_order() -> None:
 def test_tiles_with_many_n_are_left_out() -> None:
     corpus = Corpus.from_sequences(["A" * 18 + "NN" + "N" * 3 + "A" * 17 + "C" * 20])
     assert TiledDataset(corpus, window=20, max_n_fraction=0.1).tiles == [(0, 0), (0, 40)]
-    with pytest.raises(
-        ValueError, match=r"no window of 100 to 200 bases.*longest record has 60 bases: lower window"
-    ):
+    with pytest.raises(ValueError, match=r"no window of 100 to 200 bases.*longest record has 60 bases: lower window"):
         TiledDataset(corpus, window=200)
 
 

@@ -23,9 +23,7 @@ def test_two_classes_by_hand() -> None:
     assert metrics["accuracy"] == pytest.approx(0.7)
     precision = {1: 3 / 5, 0: 4 / 5}
     recall = {1: 3 / 4, 0: 4 / 6}
-    f1 = {
-        label: 2 * precision[label] * recall[label] / (precision[label] + recall[label]) for label in (0, 1)
-    }
+    f1 = {label: 2 * precision[label] * recall[label] / (precision[label] + recall[label]) for label in (0, 1)}
     assert metrics["precision"] == pytest.approx(np.mean(list(precision.values())))
     assert metrics["recall"] == pytest.approx(np.mean(list(recall.values())))
     assert metrics["f1"] == pytest.approx(np.mean(list(f1.values())))

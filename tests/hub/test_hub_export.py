@@ -68,10 +68,7 @@ def test_the_folder_is_complete(kind: str, tmp_path: Path) -> None:
     }
     if kind != "codec":
         code.add("modeling_vqdna.py")
-    assert (
-        code | {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
-        <= files
-    )
+    assert code | {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"} <= files
     assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     config = json.loads((tmp_path / "model" / "config.json").read_text())
@@ -127,9 +124,7 @@ def test_an_untrained_codebook_is_refused(kind: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_older_export_is_replaced_and_kept_on_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_export_is_replaced_and_kept_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "model"
     export(make("codec"), target, card="first")
     (target / "stale.py").write_text("")

@@ -112,6 +112,7 @@ def test_local_attention_by_number_or_by_name() -> None:
         ({"nucleotide_loss_weight": -1}, "must not be negative"),
         ({"code_loss_weight": -0.5}, "must not be negative"),
         ({"nucleotide_loss_weight": 0, "code_loss_weight": 0}, "both 0: nothing would be learnt"),
+        ({"codec_config": 3}, "codec_config must be a VQDNACodecConfig or its dictionary, got 3"),
         ({"codec_config": {"decay": 2.0}}, r"decay=2\.0 must be in \[0, 1\)"),
     ],
 )
@@ -120,7 +121,7 @@ def test_impossible_model_values_are_refused(values: dict[str, Any], message: st
         VQDNAConfig(**values)
 
 
-@pytest.mark.parametrize("values", [{"mask_level": "kmer"}, {"classifier_pooling": "median"}, {"codec_config": 3}])
+@pytest.mark.parametrize("values", [{"mask_level": "kmer"}, {"classifier_pooling": "median"}])
 def test_unknown_choices_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(StrictDataclassFieldValidationError, match=next(iter(values))):
         VQDNAConfig(**values)

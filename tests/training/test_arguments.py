@@ -28,9 +28,7 @@ def parse(tmp_path: Path, recipe: str, *words: str) -> tuple[Own, TrainingArgume
     """Both, with a recipe."""
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe)
-    own, training = parse_arguments(
-        (Own, TrainingArguments), [str(path), "--output_dir", str(tmp_path), *words]
-    )
+    own, training = parse_arguments((Own, TrainingArguments), [str(path), "--output_dir", str(tmp_path), *words])
     return own, training
 
 
@@ -47,9 +45,7 @@ def parse(tmp_path: Path, recipe: str, *words: str) -> tuple[Own, TrainingArgume
         ("keep: no", "keep", False),
     ],
 )
-def test_recipe_values_become_what_the_field_wants(
-    recipe: str, name: str, value: Any, tmp_path: Path
-) -> None:
+def test_recipe_values_become_what_the_field_wants(recipe: str, name: str, value: Any, tmp_path: Path) -> None:
     own, _ = parse(tmp_path, recipe)
     result = getattr(own, name)
     assert result == value
@@ -58,9 +54,7 @@ def test_recipe_values_become_what_the_field_wants(
 
 def test_flags_win_and_dictionaries_merge(tmp_path: Path) -> None:
     recipe = "size: 5\nfiles: [a, b]\nconfig: {x: 1, y: [2, 3]}\nkeep: false\n"
-    own, _ = parse(
-        tmp_path, recipe, "--size", "6", "--files", "c", "--config", '{"y": [4]}', "--keep", "True"
-    )
+    own, _ = parse(tmp_path, recipe, "--size", "6", "--files", "c", "--config", '{"y": [4]}', "--keep", "True")
     assert (own.size, own.files, own.keep) == (6, ["c"], True)
     assert json.loads(own.config or "") == {"x": 1, "y": [4]}
     own, _ = parse(tmp_path, recipe)
@@ -117,9 +111,7 @@ def test_dictionaries() -> None:
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
-def test_exit_codes(
-    raised: BaseException | None, code: int, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_codes(raised: BaseException | None, code: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         if raised is not None:
             raise raised

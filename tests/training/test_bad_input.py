@@ -144,12 +144,8 @@ def test_recipes(refused: Callable[..., str], genome: Path, tmp_path: Path) -> N
 
 def test_flags(refused: Callable[..., str], genome: Path, tmp_path: Path) -> None:
     arguments = codec_arguments(genome, tmp_path / "run")
-    assert "unknown flag --widow: did you mean --window?" in refused(
-        "run_codec", "--widow", "64", **arguments
-    )
-    assert "argument --window: invalid int value: 'wide'" in refused(
-        "run_codec", **{**arguments, "window": "wide"}
-    )
+    assert "unknown flag --widow: did you mean --window?" in refused("run_codec", "--widow", "64", **arguments)
+    assert "argument --window: invalid int value: 'wide'" in refused("run_codec", **{**arguments, "window": "wide"})
     del arguments["train_files"]
     assert "required: --train_files" in refused("run_codec", **arguments)
 
@@ -212,9 +208,7 @@ def test_model_folders(
     # A folder of another stage.
     line = refused("run_mlm", **mlm_arguments(genome, mlm_folder, run))
     assert f"{mlm_folder} holds a model of type vqdna, and one of type vqdna_codec is needed" in line
-    assert str(codec_folder) in refused(
-        "run_classification", **classification_arguments(promoters, codec_folder, run)
-    )
+    assert str(codec_folder) in refused("run_classification", **classification_arguments(promoters, codec_folder, run))
 
 
 def edited(folder: Path, copy: Path, edit: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
@@ -244,9 +238,7 @@ def test_a_codebook_buffer_is_missing(
     assert name in refused("run_codec", **arguments)
     name = f"vqdna.codec.quantizer.codebooks.1.{buffer}"
     model = edited(mlm_folder, tmp_path / "mlm", lambda tensors: tensors.pop(name))
-    assert name in refused(
-        "run_classification", **classification_arguments(promoters, model, tmp_path / "run")
-    )
+    assert name in refused("run_classification", **classification_arguments(promoters, model, tmp_path / "run"))
 
 
 def test_weights_that_do_not_fit(
@@ -272,17 +264,13 @@ def test_weights_that_do_not_fit(
     (cut / "model.safetensors").write_bytes((cut / "model.safetensors").read_bytes()[:1000])
     assert f"{cut}: the weights cannot be read" in refuse(cut)
     # Stage 2 goes on with a head, so that its head must be there.
-    headless = edited(
-        mlm_folder, tmp_path / "headless", lambda tensors: tensors.pop("nucleotide_decoder.weight")
-    )
+    headless = edited(mlm_folder, tmp_path / "headless", lambda tensors: tensors.pop("nucleotide_decoder.weight"))
     arguments = mlm_arguments(genome, headless, tmp_path / "run", model_name_or_path=headless)
     del arguments["codec_path"], arguments["model_config"]
     assert "nucleotide_decoder.weight" in refused("run_mlm", **arguments)
 
 
-def test_a_newer_format(
-    refused: Callable[..., str], promoters: Path, mlm_folder: Path, tmp_path: Path
-) -> None:
+def test_a_newer_format(refused: Callable[..., str], promoters: Path, mlm_folder: Path, tmp_path: Path) -> None:
     newer = shutil.copytree(mlm_folder, tmp_path / "newer")
     config = json.loads((newer / "config.json").read_text())
     (newer / "config.json").write_text(json.dumps({**config, "format_version": 2}))
@@ -290,9 +278,7 @@ def test_a_newer_format(
     assert "format_version 2 and this code reads up to 1" in line
 
 
-def test_windows_and_masks(
-    refused: Callable[..., str], genome: Path, codec_folder: Path, tmp_path: Path
-) -> None:
+def test_windows_and_masks(refused: Callable[..., str], genome: Path, codec_folder: Path, tmp_path: Path) -> None:
     arguments = mlm_arguments(genome, codec_folder, tmp_path)
     line = refused("run_mlm", **{**arguments, "window": 127})
     assert "window=127 and two special tokens are more than max_position_embeddings=128" in line

@@ -51,9 +51,7 @@ def test_adapters_are_saved_alone_and_load_on_a_clean_base(
     adapter = json.loads((tmp_path / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == str(mlm_folder)
     assert not (tmp_path / "model.safetensors").exists()
-    assert (tmp_path / "adapter_model.safetensors").stat().st_size < (
-        mlm_folder / "model.safetensors"
-    ).stat().st_size
+    assert (tmp_path / "adapter_model.safetensors").stat().st_size < (mlm_folder / "model.safetensors").stat().st_size
     torch.manual_seed(123)  # the clean base's own new head differs, and must not matter
     base = load_pretrained(VQDNAForSequenceClassification, mlm_folder, HEAD, num_labels=2)
     reloaded = PeftModel.from_pretrained(base, tmp_path).eval()
@@ -80,9 +78,7 @@ def test_four_modules_a_layer_are_adapted(classifier: VQDNAForSequenceClassifica
 
 
 def test_unknown_targets_are_refused(classifier: VQDNAForSequenceClassification) -> None:
-    with pytest.raises(
-        ValueError, match=r"\['query'\] match no module; this backbone has \['Wi', 'Wo', 'Wqkv'\]"
-    ):
+    with pytest.raises(ValueError, match=r"\['query'\] match no module; this backbone has \['Wi', 'Wo', 'Wqkv'\]"):
         add_lora(classifier, 4, 8, 0.0, ["Wqkv", "query"])
 
 

@@ -34,9 +34,7 @@ class Sequences(Dataset):
         return self.items[index]
 
 
-def trainer(
-    model: Any, dataset: Dataset, folder: Path, steps: int, rate: float, **kwargs: Any
-) -> VQDNATrainer:
+def trainer(model: Any, dataset: Dataset, folder: Path, steps: int, rate: float, **kwargs: Any) -> VQDNATrainer:
     """One batch of all 32, the same data to evaluate on."""
     kwargs.setdefault("data_collator", NucleotideCollator())
     arguments = TrainingArguments(

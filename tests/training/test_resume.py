@@ -140,9 +140,7 @@ def test_overwrite_deletes_checkpoints_and_nothing_else(genome: Path, tmp_path: 
 
 
 def test_ctrl_c_saves_and_the_resumed_run_equals_an_uninterrupted_one(genome: Path, tmp_path: Path) -> None:
-    arguments = codec_arguments(
-        genome, tmp_path / "stopped", max_steps=100, save_steps=1000, max_eval_windows=2
-    )
+    arguments = codec_arguments(genome, tmp_path / "stopped", max_steps=100, save_steps=1000, max_eval_windows=2)
     process = subprocess.Popen(
         example_command("run_codec", **arguments),
         env={**process_environment(), "PYTHONUNBUFFERED": "1"},
@@ -167,9 +165,7 @@ def test_ctrl_c_saves_and_the_resumed_run_equals_an_uninterrupted_one(genome: Pa
     assert 0 < step < 100
     assert f"interrupted at step {step} of 100 and saved in {checkpoints[0]}" in output
     assert "--resume_from_checkpoint" in output
-    assert not (tmp_path / "stopped" / "model.safetensors").exists(), (
-        "an unfinished run leaves no finished model"
-    )
+    assert not (tmp_path / "stopped" / "model.safetensors").exists(), "an unfinished run leaves no finished model"
     assert run_example("run_codec", "--resume_from_checkpoint", **arguments) == 0
     assert run_example("run_codec", **{**arguments, "output_dir": tmp_path / "whole"}) == 0
     assert_same_weights(tmp_path / "whole", tmp_path / "stopped")
@@ -265,9 +261,7 @@ def test_whatever_part_of_a_checkpoint_fails(
         original(self, output_dir)
 
     monkeypatch.setattr(VQDNATrainer, part, fail_at_the_second)
-    assert (
-        run_example("run_codec", **codec_arguments(genome, tmp_path, save_steps=1, save_total_limit=1)) == 2
-    )
+    assert run_example("run_codec", **codec_arguments(genome, tmp_path, save_steps=1, save_total_limit=1)) == 2
     error = capsys.readouterr().err
     assert "No space left on device" in error
     assert "checkpoint-1; free some space" in error

@@ -71,9 +71,7 @@ def make_trainer(folder: Path, dataset: Any, **kwargs: Any) -> VQDNATrainer:
 @pytest.fixture
 def windows() -> WindowDataset:
     """Eight windows of 32 bases an epoch."""
-    text = "".join(
-        "ACGT"[number] for number in torch.randint(4, (2000,), generator=torch.Generator().manual_seed(0))
-    )
+    text = "".join("ACGT"[number] for number in torch.randint(4, (2000,), generator=torch.Generator().manual_seed(0)))
     return WindowDataset(Corpus.from_sequences([text]), window=32, num_samples=8, seed=0)
 
 
@@ -121,9 +119,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(windows: WindowDataset, tm
         trainer = make_trainer(tmp_path, windows, per_device_eval_batch_size=size)
         metrics = trainer.evaluate()
         timing = ("runtime", "per_second", "preparation_time")
-        results.append(
-            {name: value for name, value in metrics.items() if not any(word in name for word in timing)}
-        )
+        results.append({name: value for name, value in metrics.items() if not any(word in name for word in timing)})
     assert "eval_codebook_perplexity_level2" in results[0]
     for other in results[1:]:
         assert other == pytest.approx(results[0], rel=1e-5)

@@ -19,9 +19,7 @@ PAD, CLS, SEP, MASK, A, C, G, T, N = 0, 2, 3, 4, 5, 6, 7, 8, 9
 def sequences() -> list[list[int]]:
     """Seven sequences of 6 to 24 bases, with an N here and there."""
     generator = torch.Generator().manual_seed(3)
-    rows = [
-        torch.randint(5, 9, (length,), generator=generator).tolist() for length in (6, 24, 9, 17, 11, 20, 8)
-    ]
+    rows = [torch.randint(5, 9, (length,), generator=generator).tolist() for length in (6, 24, 9, 17, 11, 20, 8)]
     rows[1][3] = rows[4][0] = N
     return rows
 
@@ -42,18 +40,14 @@ def masked_batch(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """Every third base is a target: shown as [MASK], or (every sixth) as it is."""
     inputs = batch(rows)
     chosen = (
-        (torch.arange(inputs["input_ids"].shape[1]) % 3 == 1)
-        & (inputs["input_ids"] >= A)
-        & (inputs["input_ids"] < N)
+        (torch.arange(inputs["input_ids"].shape[1]) % 3 == 1) & (inputs["input_ids"] >= A) & (inputs["input_ids"] < N)
     )
     kept = torch.arange(inputs["input_ids"].shape[1]) % 6 == 4
     labels = torch.where(chosen, inputs["input_ids"], -100)
     return {**inputs, "input_ids": torch.where(chosen & ~kept, MASK, inputs["input_ids"]), "labels": labels}
 
 
-def total(
-    model: Any, batches: Sequence[dict[str, Tensor]], sums_function: Callable[..., Any]
-) -> dict[str, Tensor]:
+def total(model: Any, batches: Sequence[dict[str, Tensor]], sums_function: Callable[..., Any]) -> dict[str, Tensor]:
     """What Trainer adds up."""
     added: dict[str, Tensor] = {}
     for inputs in batches:
@@ -103,30 +97,22 @@ def test_codec_metrics_against_a_count_by_hand(codec: VQDNACodecModel) -> None:
     for level, counts in enumerate(used, start=1):
         entropy = -sum(count / positions * math.log(count / positions) for count in counts if count)
         assert metrics[f"codebook_perplexity_level{level}"] == pytest.approx(math.exp(entropy), rel=1e-5)
-        assert metrics[f"codebook_usage_level{level}"] == pytest.approx(
-            sum(c > 0 for c in counts) / len(counts)
-        )
+        assert metrics[f"codebook_usage_level{level}"] == pytest.approx(sum(c > 0 for c in counts) / len(counts))
 
 
 @pytest.fixture(scope="module", params=["nucleotide", "code"])
 def language_model(request: pytest.FixtureRequest) -> VQDNAForMaskedLM:
     """Untrained."""
     torch.manual_seed(0)
-    return VQDNAForMaskedLM(
-        VQDNAConfig(**TINY_MODEL, codec_config=TINY_CODEC, mask_level=request.param)
-    ).eval()
+    return VQDNAForMaskedLM(VQDNAConfig(**TINY_MODEL, codec_config=TINY_CODEC, mask_level=request.param)).eval()
 
 
 @pytest.mark.parametrize("parts", [[1] * 7, [3, 4], [5, 2]])
 def test_masked_lm_sums_over_batches(language_model: VQDNAForMaskedLM, parts: list[int]) -> None:
     rows = sequences()
-    batches = [
-        masked_batch(part) for part in torch.arange(7).split(parts) for part in [[rows[i] for i in part]]
-    ]
+    batches = [masked_batch(part) for part in torch.arange(7).split(parts) for part in [[rows[i] for i in part]]]
     together = masked_lm_metrics(total(language_model, [masked_batch(rows)], masked_lm_sums))
-    assert masked_lm_metrics(total(language_model, batches, masked_lm_sums)) == pytest.approx(
-        together, rel=1e-4
-    )
+    assert masked_lm_metrics(total(language_model, batches, masked_lm_sums)) == pytest.approx(together, rel=1e-4)
     assert {"code_accuracy_level1", "code_accuracy_level2"} <= together.keys()
 
 
@@ -138,9 +124,7 @@ def test_only_masks_count() -> None:
     """A model that copies is right at every target that is shown, and must score nothing for it."""
     config = VQDNAConfig(**TINY_MODEL, codec_config=TINY_CODEC)
     input_ids = torch.tensor([[CLS, MASK, C, MASK, T, A, SEP]])
-    labels = torch.tensor(
-        [[-100, A, C, G, A, -100, -100]]
-    )  # shown as it is: C; shown as another base: T for A
+    labels = torch.tensor([[-100, A, C, G, A, -100, -100]])  # shown as it is: C; shown as another base: T for A
     copied = torch.nn.functional.one_hot(torch.where(input_ids == MASK, G, input_ids), 10).float() * 9
     codes = torch.zeros(1, 2, 7, dtype=torch.long)
     codes[..., [0, -1]] = -1

@@ -76,9 +76,7 @@ class NucleotideCollator:
         if items and any("labels" in item for item in items):
             missing = [index for index, item in enumerate(items) if item.get("labels") is None]
             if missing:
-                raise ValueError(
-                    f"items {missing[:8]} of the batch have no labels, others have: label all or none"
-                )
+                raise ValueError(f"items {missing[:8]} of the batch have no labels, others have: label all or none")
             batch["labels"] = self._labels(items, length)
         return batch
 
@@ -119,9 +117,7 @@ class NucleotideCollator:
         for index, item in enumerate(items):
             bases = len(item["input_ids"])
             if len(item["labels"]) != bases:
-                raise ValueError(
-                    f"item {index} of the batch has {bases} bases but {len(item['labels'])} labels"
-                )
+                raise ValueError(f"item {index} of the batch has {bases} bases but {len(item['labels'])} labels")
             padded[index, 1 : 1 + bases] = torch.as_tensor(np.asarray(item["labels"], dtype=np.int64))
         return padded
 
@@ -185,9 +181,7 @@ class MaskedNucleotideCollator:
                 "negative and must not exceed 1 together"
             )
         if self.mask_level not in get_args(MaskLevel):
-            raise ValueError(
-                f"mask_level is {self.mask_level!r}: give one of {', '.join(get_args(MaskLevel))}"
-            )
+            raise ValueError(f"mask_level is {self.mask_level!r}: give one of {', '.join(get_args(MaskLevel))}")
         if self.mean_span_length > 1 and self._start_probability > 1:
             raise ValueError(
                 f"mask_probability {self.mask_probability} cannot be reached by spans of "
@@ -215,9 +209,7 @@ class MaskedNucleotideCollator:
         batch["labels"] = _pad_rows(targets, length, IGNORE_INDEX)["input_ids"]
         return batch
 
-    def _mask(
-        self, tokens: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _mask(self, tokens: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Choose positions of one sequence: its tokens with the changes, and its labels."""
         candidates = (tokens >= FIRST_NUCLEOTIDE_ID) & (tokens < FIRST_NUCLEOTIDE_ID + NUM_NUCLEOTIDES)
         chosen = self._choose(len(tokens), rng) & candidates

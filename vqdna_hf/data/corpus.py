@@ -64,16 +64,12 @@ class Corpus:
             raise ValueError(f"{len(self.records)} records but {len(self.weights)} weights: give one each")
         for record, weight in zip(self.records, self.weights, strict=True):
             if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(
-                    f"{record.path}, record {record.name!r}: weight {weight} is not a number >= 0"
-                )
+                raise ValueError(f"{record.path}, record {record.name!r}: weight {weight} is not a number >= 0")
         if not any(self.weights):
             raise ValueError("all weights are 0, so nothing could be drawn: give one record a weight above 0")
 
     @classmethod
-    def from_files(
-        cls, paths: Sequence[str] | str, *, weights: Mapping[str, float] | None = None
-    ) -> "Corpus":
+    def from_files(cls, paths: Sequence[str] | str, *, weights: Mapping[str, float] | None = None) -> "Corpus":
         """Read FASTA files, folders or glob patterns.
 
         Args:
@@ -128,9 +124,7 @@ class Corpus:
             raise ValueError(f"{len(sequences)} sequences but {len(names)} names: give one each")
         return cls(
             [
-                FastaRecord(
-                    name, name, encode_sequence(text, where=f"sequence {number} ({name!r})"), "<memory>"
-                )
+                FastaRecord(name, name, encode_sequence(text, where=f"sequence {number} ({name!r})"), "<memory>")
                 for number, (name, text) in enumerate(zip(names, sequences, strict=True))
             ]
         )
@@ -149,11 +143,7 @@ class Corpus:
         Raises:
             ValueError: as in `from_files` and `from_parquet`; a folder that holds both kinds.
         """
-        paths = (
-            [os.fspath(paths)]
-            if isinstance(paths, str | os.PathLike)
-            else [os.fspath(path) for path in paths]
-        )
+        paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
         parquet = [path for path in paths if _is_parquet(path)]
         fasta = [path for path in paths if path not in parquet]
         return cls._read(
@@ -266,22 +256,16 @@ class Corpus:
             }
             if not matched:
                 names = [record.name for record in self.records]
-                raise ValueError(
-                    f"held-out pattern {pattern!r} matches no record: the names are {_some(names)}"
-                )
+                raise ValueError(f"held-out pattern {pattern!r} matches no record: the names are {_some(names)}")
             chosen |= matched
         if len(chosen) == len(self.records):
-            raise ValueError(
-                f"the held-out patterns {list(patterns)} match all records: nothing is left to train on"
-            )
+            raise ValueError(f"the held-out patterns {list(patterns)} match all records: nothing is left to train on")
         return chosen
 
     def _choose_records(self, target: float, seed: int, min_bases: int) -> set[int] | None:
         """Choose whole records of about `target` bases; `None` where that cannot be done well."""
         half = self.bases / 2
-        order = [
-            int(i) for i in np.random.default_rng(seed).permutation(len(self.records)) if self.weights[i] > 0
-        ]
+        order = [int(i) for i in np.random.default_rng(seed).permutation(len(self.records)) if self.weights[i] > 0]
         chosen: set[int] = set()
         total = 0
         for index in order:
@@ -384,9 +368,7 @@ def _is_parquet(path: str) -> bool:
         except ValueError:
             continue
     if len(kinds) == 2:
-        raise ValueError(
-            f"{path}: the folder holds both FASTA and Parquet files: name the files or a pattern"
-        )
+        raise ValueError(f"{path}: the folder holds both FASTA and Parquet files: name the files or a pattern")
     return kinds == ["parquet"]
 
 
@@ -396,16 +378,10 @@ def _read_parquet(file: str) -> tuple[list[FastaRecord], list[float]]:
     except Exception as error:  # the engine's own exception types are no public names of pandas
         raise ValueError(f"{file}: cannot be read as Parquet ({error})") from error
     if "sequence" not in table.columns:
-        raise ValueError(
-            f"{file}: no column 'sequence': the columns are {_some([str(c) for c in table.columns])}"
-        )
+        raise ValueError(f"{file}: no column 'sequence': the columns are {_some([str(c) for c in table.columns])}")
     if not len(table):
         raise ValueError(f"{file}: the table has no rows")
-    names = (
-        table["name"].astype(str).tolist()
-        if "name" in table.columns
-        else [f"row{i}" for i in range(len(table))]
-    )
+    names = table["name"].astype(str).tolist() if "name" in table.columns else [f"row{i}" for i in range(len(table))]
     weights = table["weight"].astype(float).tolist() if "weight" in table.columns else [1.0] * len(table)
     records = [
         FastaRecord(name, name, encode_sequence(text, where=f"{file}, row {number} (0-based)"), file)

@@ -200,9 +200,7 @@ def find_files(paths: Sequence[str] | str, suffixes: tuple[str, ...], *, kind: s
     Raises:
         ValueError: one of `paths` matches nothing, or `paths` is empty.
     """
-    paths = (
-        [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
-    )
+    paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
     if not paths:
         raise ValueError(f"no {kind} path was given: name at least one file, folder or pattern")
     found: list[str] = []
@@ -253,9 +251,7 @@ def open_binary(path: str) -> Iterator[IO[bytes]]:
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file (in {os.getcwd()})") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: the gzip data is cut short or damaged ({error}): copy the file again"
-        ) from error
+        raise ValueError(f"{path}: the gzip data is cut short or damaged ({error}): copy the file again") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
 
@@ -311,8 +307,7 @@ def _check_first_line(block: bytes, path: str) -> None:
     line = block[:60].split(b"\n")[0].decode("utf-8", "replace")
     if block.startswith(b"@"):
         raise ValueError(
-            f"{path}: starts with '@' ({line!r}), so this is FASTQ (reads with qualities): "
-            "convert it to FASTA first"
+            f"{path}: starts with '@' ({line!r}), so this is FASTQ (reads with qualities): convert it to FASTA first"
         )
     raise ValueError(f"{path}: text before the first '>': {line!r}: a FASTA file starts with a line '>name'")
 

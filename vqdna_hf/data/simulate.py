@@ -149,9 +149,7 @@ def simulate_fasta(
     '>contig1 simulated=true seed=3 species=0 bases=500'
     """
     if num_contigs < 1 or num_bases < num_contigs:
-        raise ValueError(
-            f"num_bases is {num_bases}, num_contigs is {num_contigs}: a contig has at least 1 base"
-        )
+        raise ValueError(f"num_bases is {num_bases}, num_contigs is {num_contigs}: a contig has at least 1 base")
     if line_width < 1:
         raise ValueError(f"line_width is {line_width}: at least 1 is needed")
     _check_not_negative(seed=seed)
@@ -266,13 +264,7 @@ def _markov(num_bases: int, cumulative: NDArray[np.float64], rng: np.random.Gene
 
 def _codon_use(species: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The 61 sense codons, (61, 3) codes, and how often each is used."""
-    codons = [
-        a + b + c
-        for a in NUCLEOTIDES
-        for b in NUCLEOTIDES
-        for c in NUCLEOTIDES
-        if a + b + c not in _STOP_CODONS
-    ]
+    codons = [a + b + c for a in NUCLEOTIDES for b in NUCLEOTIDES for c in NUCLEOTIDES if a + b + c not in _STOP_CODONS]
     use = np.random.default_rng([species, 4]).dirichlet(np.full(len(codons), 0.3))
     return np.stack([_codes(codon) for codon in codons]), use
 

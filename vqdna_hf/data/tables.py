@@ -72,9 +72,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     path = os.fspath(path)
     suffix = os.path.splitext(path.lower().removesuffix(".gz"))[1]
     if suffix not in _TABLE_SUFFIXES:
-        raise ValueError(
-            f"{path}: cannot tell the kind of table: the name must end in {' '.join(_TABLE_SUFFIXES)}"
-        )
+        raise ValueError(f"{path}: cannot tell the kind of table: the name must end in {' '.join(_TABLE_SUFFIXES)}")
     with open_binary(path) as stream:
         data = stream.read()
     if suffix == ".parquet":
@@ -190,9 +188,7 @@ def number_of_labels(train_labels: Sequence[int], path: str) -> int:
     if not found:
         raise ValueError(f"{path}: there are no labels")
     if len(found) == 1:
-        raise ValueError(
-            f"{path}: all rows have the label {found[0]}: at least two classes are needed to train"
-        )
+        raise ValueError(f"{path}: all rows have the label {found[0]}: at least two classes are needed to train")
     if found != list(range(len(found))):
         way_out = (
             f"subtract {found[0]}"
@@ -278,24 +274,19 @@ def find_split_files(folder: str | os.PathLike[str]) -> dict[str, str]:
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise ValueError(
-            f"{folder}: no such folder (in {os.getcwd()}): it should hold train.csv, dev.csv and test.csv"
-        )
+        raise ValueError(f"{folder}: no such folder (in {os.getcwd()}): it should hold train.csv, dev.csv and test.csv")
     present = sorted(os.listdir(folder))
     splits: dict[str, str] = {}
     for split, names in _SPLIT_NAMES.items():
         wanted = {name + suffix + end for name in names for suffix in _SPLIT_SUFFIXES for end in ("", ".gz")}
-        matched = [
-            name for name in present if name.lower() in wanted and not name.lower().endswith(".parquet.gz")
-        ]
+        matched = [name for name in present if name.lower() in wanted and not name.lower().endswith(".parquet.gz")]
         if len(matched) > 1:
             raise ValueError(f"{folder}: several files for the {split} split ({_some(matched)}): keep one")
         if matched:
             splits[split] = os.path.join(folder, matched[0])
     if "train" not in splits:
         raise ValueError(
-            f"{folder}: no train file (train.csv, train.tsv or train.parquet): "
-            f"found {_some(present) or 'nothing'}"
+            f"{folder}: no train file (train.csv, train.tsv or train.parquet): found {_some(present) or 'nothing'}"
         )
     return splits
 
@@ -313,9 +304,7 @@ def _read_delimited(data: bytes, path: str, separator: str) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error}): save it as UTF-8") from error
     except pd.errors.EmptyDataError as error:
-        raise ValueError(
-            f"{path}: the file has no header line: it should start with e.g. sequence,label"
-        ) from error
+        raise ValueError(f"{path}: the file has no header line: it should start with e.g. sequence,label") from error
     except pd.errors.ParserError as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from error
     if not isinstance(table.index, pd.RangeIndex):
@@ -351,9 +340,7 @@ def _read_json(data: bytes, path: str) -> pd.DataFrame:
         raise ValueError(f"{path}: cannot be read as JSON ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise ValueError(
-                f'{path}, row {number}: is {type(row).__name__}, not an object like {{"sequence": ...}}'
-            )
+            raise ValueError(f'{path}, row {number}: is {type(row).__name__}, not an object like {{"sequence": ...}}')
     table = pd.DataFrame(rows, dtype=object)
     if not len(table.columns):
         raise ValueError(f'{path}: no row has a field: write objects like {{"sequence": ..., "label": ...}}')
@@ -395,9 +382,7 @@ def _label_column(
     if required and sequence_column is None and len(columns) in (2, 3):
         return columns[-1]
     if required:
-        raise ValueError(
-            f"{path}: no column 'label': name it with label_column; the columns are {_some(columns)}"
-        )
+        raise ValueError(f"{path}: no column 'label': name it with label_column; the columns are {_some(columns)}")
     return None
 
 
@@ -417,9 +402,7 @@ def _sequence_columns(
         return list(_PAIR_NAMES)
     if "sequence" in columns:
         return ["sequence"]
-    raise ValueError(
-        f"{path}: no column 'sequence': name it with sequence_column; the columns are {_some(columns)}"
-    )
+    raise ValueError(f"{path}: no column 'sequence': name it with sequence_column; the columns are {_some(columns)}")
 
 
 def _known(name: str, columns: list[str], path: str) -> str:

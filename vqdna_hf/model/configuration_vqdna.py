@@ -16,12 +16,12 @@ FORMAT_VERSION = 1
 
 def _refuse_misspelt_keys(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     """Transformers keeps unknown keys, for forward compatibility; one that is nearly a known key is a typo."""
-    own = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    own = [field.name for field in fields(config)]
     for key in unknown:
         # Keys that Transformers itself knows come here too (num_labels, auto_map, ...): never a typo of ours.
         if hasattr(PreTrainedConfig, key) or key in ("num_labels", "auto_map", "name_or_path", "attn_implementation"):
             continue
-        if near := difflib.get_close_matches(key, own, n=1, cutoff=0.75):
+        if near := difflib.get_close_matches(key, own, n=1, cutoff=0.88):
             raise ValueError(f"unknown key {key!r} in {type(config).__name__}: did you mean {near[0]!r}?")
 
 
@@ -186,7 +186,7 @@ class VQDNAConfig(ModernBertConfig):
     tie_word_embeddings: bool = False
     classifier_pooling: Literal["cls", "mean", "max"] = "mean"
     average_strands: bool = False
-    codec_config: dict | PreTrainedConfig | None = None
+    codec_config: Any = None
     freeze_codec: bool = True
     freeze_codebooks: bool = False
     mask_level: Literal["nucleotide", "code"] = "nucleotide"
@@ -199,9 +199,13 @@ class VQDNAConfig(ModernBertConfig):
             self.codec_config = VQDNACodecConfig()
         elif isinstance(self.codec_config, dict):
             self.codec_config = VQDNACodecConfig(**self.codec_config)
+        elif getattr(self.codec_config, "model_type", None) != VQDNACodecConfig.model_type:
+            raise ValueError(f"codec_config must be a VQDNACodecConfig or its dictionary, got {self.codec_config!r}")
         _refuse_misspelt_keys(self, kwargs)
         # ModernBERT's own default is one global layer in three. Once made, layer_types says it all.
-        self.layer_types = self.layer_types or self._layer_types(kwargs.pop("global_attn_every_n_layers", 1))
+        every = kwargs.pop("global_attn_every_n_layers", 1)
+        if self.layer_types is None:
+            self.layer_types: list[str] | None = self._layer_types(every)
         super().__post_init__(**kwargs)
         self.validate_vqdna()
 

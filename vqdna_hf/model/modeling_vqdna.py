@@ -5,6 +5,7 @@ Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width
 Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide i.
 """
 
+import copy
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -134,21 +135,22 @@ class VQDNAPreTrainedModel(PreTrainedModel):
         """
         if config is not None and overrides:
             raise ValueError(f"from_codec takes either config or overrides, got both: {sorted(overrides)}")
-        if not isinstance(codec, VQDNACodecModel):
-            codec = VQDNACodecModel.from_pretrained(codec)
+        trained = VQDNACodecModel.from_pretrained(codec) if isinstance(codec, (str, PathLike)) else codec
         untrained = [
-            level for level, book in enumerate(codec.encoder.quantizer.codebooks) if not bool(book.initialized)
+            level for level, book in enumerate(trained.encoder.quantizer.codebooks) if not bool(book.initialized)
         ]
         if untrained:
             raise ValueError(
                 f"the codebooks of levels {untrained} hold no learnt vocabulary: train the codec first (stage 1)"
             )
+        codec_config = trained.config.to_dict()
         if config is None:
-            config = VQDNAConfig(codec_config=codec.config.to_dict(), **overrides)
+            config = VQDNAConfig(codec_config=codec_config, **overrides)
         else:
-            config.codec_config = VQDNAConfig(codec_config=codec.config.to_dict()).codec_config
+            config = copy.deepcopy(config)  # the caller's own stays as it is
+            config.codec_config = type(config)(codec_config=codec_config).codec_config
         model = cls(config)
-        model.base_model.codec.load_state_dict(codec.encoder.state_dict())
+        model.base_model.codec.load_state_dict(trained.encoder.state_dict())
         return model
 
 
@@ -356,8 +358,9 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             **kwargs,
         )
         states = self.head(outputs.last_hidden_state)
+        logits = self.nucleotide_decoder(states)
         result = VQDNAMaskedLMOutput(
-            logits=self.nucleotide_decoder(states),
+            logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             codes=outputs.codes,
@@ -366,9 +369,7 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         if labels is None:
             return result
         counted = labels != IGNORED
-        total = F.cross_entropy(
-            result.logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        total = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         result.nucleotide_loss = total / counted.sum().clamp(min=1)
         loss = self.config.nucleotide_loss_weight * result.nucleotide_loss
         if len(self.code_decoders) and input_ids is not None:
@@ -376,13 +377,13 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             codes = outputs.codes
             if hidden_codes is None:
                 codes = self.vqdna.encode(clean_ids, _padding_mask(attention_mask)).codes
-            self._predict_codes(result, states, codes, counted)
-            loss = loss + self.config.code_loss_weight * result.code_loss
+            code_loss = self._predict_codes(result, states, codes, counted)
+            loss = loss + self.config.code_loss_weight * code_loss
         result.loss = _add_commitment(loss, outputs.commitment_loss, self.config)
         # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
         return VQDNAMaskedLMOutput(**result)
 
-    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, counted: Tensor) -> None:
+    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, counted: Tensor) -> Tensor:
         # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
         counted = counted & (codes[:, 0] != NO_CODE)
         states, targets = states[counted], codes.transpose(1, 2)[counted]
@@ -393,6 +394,7 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             for logits, target in zip(result.code_logits, targets.unbind(-1), strict=True)
         ]
         result.code_loss = torch.stack(losses).mean()
+        return result.code_loss
 
 
 class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
@@ -454,6 +456,8 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
             other_ids = reverse_complement_ids(input_ids)
             other = self.vqdna(other_ids, attention_mask, position_ids, return_dict=True)
             logits = (logits + self._logits(other, other_ids, attention_mask)) / 2
+            if commitment_loss is not None:
+                commitment_loss = (commitment_loss + other.commitment_loss) / 2
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)

@@ -81,7 +81,7 @@ def _channels_last_conv1d(conv: nn.Conv1d, x: Tensor) -> Tensor:
         x.transpose(1, 2).unsqueeze(2),
         conv.weight.unsqueeze(2),
         conv.bias,
-        padding=(0, conv.padding[0]),  # type: ignore[arg-type]
+        padding=(0, conv.padding[0]),
         groups=conv.groups,
     )
     return x.squeeze(2).transpose(1, 2)
@@ -258,13 +258,15 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         loss_mask: Tensor | None = None,
+        update_codebooks: bool = False,
         return_loss: bool = False,
     ) -> VQDNACodecEncoderOutput:
         """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D).
 
-        Padding changes nothing: a sequence has the same codes alone, padded, or in any batch.
+        Padding changes nothing: a sequence has the same codes alone, padded, or in any batch. See
+        `VQDNACodecEncoder` for the arguments; the codebooks move only when asked to, and only in `train()`.
         """
-        return self.encoder(input_ids, attention_mask, loss_mask, return_loss=return_loss)
+        return self.encoder(input_ids, attention_mask, loss_mask, update_codebooks, return_loss)
 
     def decode(
         self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None
@@ -309,8 +311,9 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         if self.training and self.config.corruption_rate > 0:
             hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.corruption_rate
             visible = torch.where(hidden & clean, MASK_ID, input_ids)
-        encoded = self.encode(visible, attention_mask, loss_mask=clean, return_loss=return_loss)
-        codes, quantized = encoded.codes, encoded.quantized
+        encoded = self.encode(visible, attention_mask, clean, update_codebooks=True, return_loss=return_loss)
+        codes: Tensor = encoded.codes
+        quantized: Tensor = encoded.quantized
         # With the window objective the decoder only learns to read the vocabulary, not to shape it.
         readable = quantized if self.window_head is None else quantized.detach()
         logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
@@ -352,12 +355,15 @@ def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def window_targets(targets: Tensor, radius: int) -> Tensor:
-    """For each position the targets at offsets -radius..radius: (B, L) -> (B, L, 2 * radius + 1).
+    """For each target position the targets at offsets -radius..radius: (B, L) -> (B, L, 2 * radius + 1).
 
-    >>> window_targets(torch.tensor([[0, 1, 2]]), 1)[0].tolist()
-    [[-100, 0, 1], [0, 1, 2], [1, 2, -100]]
+    Positions that are no target themselves predict nothing: a `[CLS]` or padding has no code to predict from.
+
+    >>> window_targets(torch.tensor([[0, 1, 2, -100]]), 1)[0].tolist()
+    [[-100, 0, 1], [0, 1, 2], [1, 2, -100], [-100, -100, -100]]
     """
-    return F.pad(targets, (radius, radius), value=IGNORED).unfold(-1, 2 * radius + 1, 1)
+    windows = F.pad(targets, (radius, radius), value=IGNORED).unfold(-1, 2 * radius + 1, 1)
+    return torch.where((targets != IGNORED).unsqueeze(-1), windows, IGNORED)
 
 
 VQDNACodecModel.register_for_auto_class("AutoModel")

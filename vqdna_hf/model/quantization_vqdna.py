@@ -344,7 +344,9 @@ class HierarchicalResidualQuantizer(nn.Module):
         if len(taps) != len(self.codebooks):
             raise ValueError(f"{len(self.codebooks)} codebooks need as many taps, got {len(taps)}")
         loss_mask = mask if loss_mask is None else loss_mask
-        codes, vectors, losses = [], [], []
+        codes: list[Tensor] = []
+        vectors: list[Tensor] = []
+        losses: list[Tensor] = []
         for tap, codebook in zip(taps, self.codebooks, strict=True):
             residual = 2 * tap.float() - vectors[-1].detach() if vectors else tap
             level_codes, level_vectors, loss = codebook(residual, loss_mask, update, return_loss)

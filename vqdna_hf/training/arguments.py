@@ -130,7 +130,7 @@ def parse_dictionary(value: str | dict | None, where: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not a JSON mapping: {value}") from error
     if not isinstance(parsed, dict):
-        raise ValueError(f'{where} takes a JSON mapping such as \'{{"key": 1}}\', not {value!r}')
+        raise ValueError(f"{where} takes a JSON mapping such as '{{\"key\": 1}}', not {value!r}")
     return parsed
 
 
@@ -146,7 +146,7 @@ def parse_configuration(config_class: type[PreTrainedConfig], value: str | dict 
     ValueError: unknown key 'codebooks' in VQDNACodecConfig: did you mean 'codebook_sizes'? (from --codec_config)
     """
     parsed = parse_dictionary(value, where)
-    known = {field.name for field in fields(config_class)} | {"global_attn_every_n_layers"}  # type: ignore[arg-type]
+    known = {field.name for field in fields(config_class)} | {"global_attn_every_n_layers"}
     for key in parsed:
         if key not in known:
             near = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)

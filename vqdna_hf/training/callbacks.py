@@ -37,9 +37,7 @@ class GracefulInterrupt(TrainerCallback):
             except ValueError:  # not the main thread: the caller keeps its own handling
                 logger.debug("signals are handled by the caller")
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop if a signal came, to this process or to another: all must stop after the same step."""
         if args.world_size > 1:
             if state.global_step % _STEPS_BETWEEN_AGREEMENTS and state.global_step < state.max_steps:
@@ -72,9 +70,7 @@ class CodebookMonitor(TrainerCallback):
         self.threshold = threshold
         self._warned: set[int] = set()
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Look at the metrics of the evaluation."""
         metrics = kwargs.get("metrics") or {}
         for level, size in enumerate(self.codebook_sizes, start=1):

@@ -57,9 +57,7 @@ class VQDNATrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """As in Trainer; the batch's sums are set aside on the way."""
-        loss, outputs = super().compute_loss(
-            model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch
-        )
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if self._sums_function is not None:
             window = self._sums["train" if model.training else "eval"]
             config = self.accelerator.unwrap_model(model).config
