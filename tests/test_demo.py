@@ -24,11 +24,11 @@ ROW = re.compile(r"^\| (.+?) \| ([\d.-]+) \| (.+?) \|$", flags=re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """(folder, what was printed) of a demo of 60 steps a stage."""
+    """(folder, what was printed) of a demo of 50 steps a stage."""
     folder = tmp_path_factory.mktemp("demo")
     command = [
         sys.executable, str(ROOT / "examples" / "demo.py"), "--simulated", "--output_dir", str(folder / "runs"),
-        "--export_dir", str(folder / "vqdna-hrq"), "--max_steps", "60", "--disable_tqdm", "True", "--use_cpu", "True",
+        "--export_dir", str(folder / "vqdna-hrq"), "--max_steps", "50", "--disable_tqdm", "True", "--use_cpu", "True",
     ]  # fmt: skip
     result = subprocess.run(
         command, capture_output=True, text=True, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "2"}, check=False
@@ -99,7 +99,7 @@ def test_masked_accuracy_anew(run: tuple[Path, str]) -> None:
     rows = table(printed)
     assert rows["masked nucleotide accuracy"] == pytest.approx(right, abs=2e-3)
     assert rows["always the commonest base"] == pytest.approx(commonest, abs=1e-4)
-    # Sixty steps are enough to beat the commonest base on data with planted structure.
+    # Fifty steps are enough to beat the commonest base on data with planted structure.
     assert right > commonest
 
 
