@@ -79,14 +79,8 @@ def main() -> int:
         raise ValueError(
             f"window={corpus_args.window} and two special tokens are more than max_position_embeddings={longest}"
         )
-    samples_per_step = (
-        training_args.train_batch_size * training_args.gradient_accumulation_steps * training_args.world_size
-    )
-    train_dataset, eval_dataset = corpus_args.datasets(training_args.seed, samples_per_step, training_args.max_steps)
+    train_dataset, eval_dataset = corpus_args.datasets(training_args)
     logger.info("model: %s", count_parameters(model))
-    training_args.prediction_loss_only = True  # metrics are sums over batches: nothing need be kept
-    training_args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
-    training_args.train_sampling_strategy = "sequential"  # windows are random already; so a longer run only adds some
     trainer = VQDNATrainer(
         model=model,
         args=training_args,

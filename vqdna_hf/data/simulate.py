@@ -22,7 +22,6 @@ Everything is a function of the arguments: the same call writes the same bytes.
 
 import gzip
 import os
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from vqdna_hf.data.corpus import reverse_complement_array
 from vqdna_hf.data.fasta import decode_ids
+from vqdna_hf.data.files import write_bytes
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, NUCLEOTIDES, NUM_NUCLEOTIDES
 
 DEFAULT_MOTIFS = (
@@ -336,12 +336,4 @@ def _write_atomically(path: str, text: str) -> None:
     data = text.encode("ascii")
     if path.lower().endswith(".gz"):
         data = gzip.compress(data, compresslevel=6, mtime=0)  # no time stamp: the same call, the same bytes
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".simulate-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_bytes(path, data)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from vqdna_hf.data.files import atomic_folder, write_text
 from vqdna_hf.model.tokenization_vqdna import build_tokenizer
-
-from .files import atomic_folder, write_text
 
 
 def export(model: PreTrainedModel, folder: str | Path, card: str | None = None) -> None:

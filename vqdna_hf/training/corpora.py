@@ -3,6 +3,8 @@
 import logging
 from dataclasses import dataclass, field
 
+from transformers import TrainingArguments
+
 from vqdna_hf.data import Corpus, TiledDataset, WindowDataset
 
 from .arguments import parse_dictionary
@@ -53,22 +55,23 @@ class CorpusArguments:
         logger.info("hold out %d records, %s bases: %s", len(validation), f"{validation.bases:,}", shown)
         return train, validation
 
-    def datasets(self, seed: int, samples_per_step: int, max_steps: int) -> tuple[WindowDataset, TiledDataset]:
-        """The training windows and the held-out windows.
+    def datasets(self, args: TrainingArguments) -> tuple[WindowDataset, TiledDataset]:
+        """The training windows and the held-out windows, and what they need of Trainer, which is set in `args`.
 
-        Args:
-            seed: of the choice of windows.
-            samples_per_step: windows an optimizer step, over all processes.
-            max_steps: of the run; each step then reads fresh windows. 0 or less: an epoch is one pass' worth.
+        With `max_steps` each step reads fresh windows; else an epoch is one pass' worth of windows.
         """
-        train, validation = self.load(seed)
-        num_samples = max_steps * samples_per_step if max_steps > 0 else max(1, train.bases // self.window)
+        args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
+        args.train_sampling_strategy = "sequential"  # windows are random already; so a longer run only adds some
+        train, validation = self.load(args.seed)
+        num_samples = max(1, train.bases // self.window)
+        if args.max_steps > 0:
+            num_samples = args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         return (
             WindowDataset(
                 train,
                 window=self.window,
                 num_samples=num_samples,
-                seed=seed,
+                seed=args.seed,
                 reverse_complement=self.reverse_complement,
             ),
             TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows),

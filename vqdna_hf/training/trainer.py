@@ -40,6 +40,8 @@ class VQDNATrainer(Trainer):
         super().__init__(*args, **kwargs)
         if sums_function is not None and self.args.label_smoothing_factor > 0:
             raise ValueError("label_smoothing_factor is not for this stage: its loss is the model's own")
+        if sums_function is not None:
+            self.args.prediction_loss_only = True  # metrics are sums over batches: no prediction need be kept
         if not torch.accelerator.is_available():  # nothing to pin memory for; PyTorch warns at every loader
             self.args.dataloader_pin_memory = False
         self._sums_function = sums_function

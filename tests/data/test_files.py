@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vqdna_hf.hub import atomic_folder, write_json, write_text
+from vqdna_hf.data.files import atomic_folder, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
