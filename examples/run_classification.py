@@ -88,6 +88,7 @@ class DataArguments:
     )
     truncate: bool = field(default=False, metadata={"help": "Cut longer sequences instead of refusing them."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training sequences."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use this many dev sequences."})
 
 
 @dataclass
@@ -241,12 +242,12 @@ def main() -> int:
         split: tokenize(data, labels[split], tokenizer, tokenizer.model_max_length, data_args.truncate)
         for split, data in splits.items()
     }
-    if data_args.max_train_samples and "train" in datasets:
-        count = min(data_args.max_train_samples, len(datasets["train"]))
-        datasets["train"] = datasets["train"].shuffle(seed=args.seed).select(range(count))
-    logger.info(
-        "%s; labels: %d; model: %s", {k: len(v) for k, v in datasets.items()}, num_labels, count_parameters(model)
-    )
+    for split, most in (("train", data_args.max_train_samples), ("dev", data_args.max_eval_samples)):
+        if most and split in datasets:
+            chosen = datasets[split].shuffle(seed=args.seed)
+            datasets[split] = chosen.select(range(min(most, len(chosen))))
+    sizes = {split: len(dataset) for split, dataset in datasets.items()}
+    logger.info("sequences: %s; labels: %d; model: %s", sizes, num_labels, count_parameters(model))
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         measure = regression_metrics if regression else classification_metrics

@@ -142,3 +142,8 @@ def test_an_older_export_is_replaced_and_kept_on_failure(tmp_path: Path, monkeyp
         export(make("codec"), target, card="third")
     assert {path.name: path.read_bytes() for path in target.iterdir() if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_everyone_may_read_it(tmp_path: Path) -> None:
+    export(make("mlm"), tmp_path / "model")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o644}

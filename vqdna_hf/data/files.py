@@ -46,6 +46,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            file.chmod(0o644)  # safetensors leaves its files readable by their owner alone
         if path.exists():
             old = temporary.with_name(temporary.name + ".old")
             os.rename(path, old)
