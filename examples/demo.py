@@ -21,7 +21,7 @@ import torch
 
 from vqdna_hf import VQDNAForSequenceClassification
 from vqdna_hf.data import Corpus, simulate_fasta, simulate_promoters
-from vqdna_hf.hub import export, markdown_table, write_card, write_json
+from vqdna_hf.hub import check_export_folder, export, markdown_table, write_card, write_json
 from vqdna_hf.training import load_pretrained, run_script
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -65,8 +65,8 @@ def find_inputs(folder: Path, simulated: bool) -> Inputs:
             held_out = [p for p in HELD_OUT if any(n.startswith(p.rstrip("*")) for n in names)]
             weights = {p: w for p, w in WEIGHTS.items() if any("/human/" in genome for genome in genomes)}
             return Inputs("real", genomes, sets[0], held_out, weights)
-        if os.environ.get("VQDNA_DATA"):
-            print(f"no genomes and GUE set in {data}: going on without", file=sys.stderr)
+        if candidates[0]:
+            raise ValueError(f"VQDNA_DATA={data} holds neither genomes nor a GUE set (see GENOMES and GUE_SETS)")
     genomes = []
     for number in range(2):
         path = folder / f"simulated_{number}.fa"
@@ -213,6 +213,7 @@ def main() -> int:
     parser.add_argument("--simulated", action="store_true", help="simulated data even where real ones are")
     args, extra = parser.parse_known_args()  # what is left goes to every stage, e.g. --max_steps 2
 
+    check_export_folder(args.export_dir)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     inputs = find_inputs(args.output_dir, args.simulated)
     print(f"data: {inputs.kind}: {', '.join(Path(path).name for path in inputs.genomes)}; {inputs.labelled}")

@@ -20,7 +20,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, TrainingArguments, set_seed
 
-from vqdna_hf import VQDNAForSequenceClassification, build_tokenizer
+from vqdna_hf import VQDNAConfig, VQDNAForSequenceClassification, build_tokenizer
 from vqdna_hf.data import (
     LabelledSequences,
     check_class_labels,
@@ -39,6 +39,7 @@ from vqdna_hf.training import (
     count_parameters,
     find_checkpoint,
     freeze_codec,
+    load_config,
     load_pretrained,
     parse_arguments,
     random_initialization,
@@ -145,13 +146,22 @@ def read_splits(args: DataArguments) -> dict[str, LabelledSequences]:
     }
 
 
-def read_labels(splits: dict[str, LabelledSequences], regression: bool) -> tuple[dict[str, list], int]:
-    """The labels of each split, checked, and the number of outputs."""
+def known_labels(path: str) -> int | None:
+    """How many labels a fine-tuned folder was trained on; None for an adapter, whose base has no labels."""
+    is_adapter = (Path(path) / "adapter_config.json").is_file()
+    return None if is_adapter else load_config(VQDNAConfig, path).num_labels
+
+
+def read_labels(
+    splits: dict[str, LabelledSequences], regression: bool, num_labels: int | None
+) -> tuple[dict[str, list], int]:
+    """The labels of each split, checked, and the number of outputs: the training set's, if it is not given."""
     if regression:
         return {split: check_float_labels(data.labels or [], data.path) for split, data in splits.items()}, 1
     labels = {split: check_class_labels(data.labels or [], data.path) for split, data in splits.items()}
-    reference = "train" if "train" in labels else next(iter(labels))
-    num_labels = number_of_labels(labels[reference], splits[reference].path)
+    if num_labels is None:
+        reference = "train" if "train" in labels else next(iter(labels))
+        num_labels = number_of_labels(labels[reference], splits[reference].path)
     for split, data in splits.items():
         check_labels_known(labels[split], num_labels, data.path)
     return labels, num_labels
@@ -159,6 +169,8 @@ def read_labels(splits: dict[str, LabelledSequences], regression: bool) -> tuple
 
 def tokenize(data: LabelledSequences, labels: list, tokenizer: Any, max_length: int, truncate: bool) -> Dataset:
     """One row a sequence: input_ids, attention_mask, labels."""
+    if max_length < (least := 3 if data.pairs is None else 5):
+        raise ValueError(f"--model_max_length {max_length} leaves no room: at least {least}, special tokens included")
     encoded = tokenizer(data.sequences, data.pairs, truncation=truncate, max_length=max_length)
     for row, ids in enumerate(encoded["input_ids"], start=1):
         if len(ids) > max_length:
@@ -173,6 +185,8 @@ def load_model(
     args: ModelArguments, num_labels: int, problem_type: str, sample: torch.Tensor, do_train: bool
 ) -> PreTrainedModel:
     """The pre-trained model, prepared for the kind of training asked for; only training may start a new head."""
+    if args.use_lora and args.train_head_only:
+        raise ValueError("--use_lora and --train_head_only exclude each other: adapters sit in the backbone")
     overrides: dict[str, Any] = {"num_labels": num_labels, "problem_type": problem_type}
     if args.average_strands:
         overrides["average_strands"] = True
@@ -232,7 +246,8 @@ def main() -> int:
     if "dev" not in splits:
         logger.warning("no dev set: the last checkpoint is kept")
         args.load_best_model_at_end, args.eval_strategy = False, type(args.eval_strategy)("no")
-    labels, num_labels = read_labels(splits, regression)
+    trained_on = None if args.do_train else known_labels(model_args.model_name_or_path)
+    labels, num_labels = read_labels(splits, regression, trained_on)
     tokenizer = build_tokenizer()
     sample = tokenizer(next(iter(splits.values())).sequences[:256], padding=True, return_tensors="pt")["input_ids"]
     model = load_model(model_args, num_labels, data_args.problem_type, sample, args.do_train)
@@ -262,7 +277,7 @@ def main() -> int:
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
     )
-    if args.do_train and not trainer.train_and_report(checkpoint, save_model=run_args.save_model):
+    if args.do_train and not trainer.train_and_report(checkpoint, run_args.save_model, run_args.overwrite_output_dir):
         return 130
     if args.do_eval and "dev" in datasets:
         trainer.evaluate_and_report(prefix="dev", dataset=datasets["dev"])

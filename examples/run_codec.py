@@ -77,7 +77,7 @@ def main() -> int:
         metrics_function=codec_metrics,
         callbacks=[CodebookMonitor(codec.config.codebook_sizes)],
     )
-    if not trainer.train_and_report(checkpoint):
+    if not trainer.train_and_report(checkpoint, overwrite=codec_args.overwrite_output_dir):
         return 130
     trainer.evaluate_and_report()
     return 0

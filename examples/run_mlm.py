@@ -56,6 +56,9 @@ class MaskedLMArguments:
 def make_model(args: MaskedLMArguments) -> VQDNAForMaskedLM:
     """A new model around a trained codec, or the one to go on from."""
     overrides = parse_configuration(VQDNAConfig, args.model_config, "--model_config")
+    for key, instead in (("codec_config", "it comes with --codec_path"), ("mask_level", "use --mask_level")):
+        if key in overrides:
+            raise ValueError(f"{key} does not belong into --model_config: {instead}")
     if (args.codec_path is None) == (args.model_name_or_path is None):
         raise ValueError("give --codec_path (the folder of stage 1) or --model_name_or_path (a model to go on from)")
     if args.codec_path is not None:
@@ -95,7 +98,7 @@ def main() -> int:
         sums_function=masked_lm_sums,
         metrics_function=masked_lm_metrics,
     )
-    if not trainer.train_and_report(checkpoint):
+    if not trainer.train_and_report(checkpoint, overwrite=mlm_args.overwrite_output_dir):
         return 130
     trainer.evaluate_and_report()
     return 0

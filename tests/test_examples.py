@@ -271,6 +271,18 @@ def test_only_prediction_with_a_fine_tuned_folder(stages: Stages, tmp_path: Path
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
+def test_prediction_takes_the_labels_from_the_model(stages: Stages, tmp_path: Path) -> None:
+    """A test file may lack a class, or hold one only."""
+    table = pd.read_csv(stages["promoters"] / "test.csv")
+    table[table["label"] == 1].to_csv(tmp_path / "ones.csv", index=False)
+    arguments = classification_arguments(stages["promoters"], stages["classification"], tmp_path, do_predict=True)
+    del arguments["data_path"]
+    assert run_example("run_classification", **arguments, test_file=tmp_path / "ones.csv") == 0
+    predictions = pd.read_csv(next(tmp_path.glob("results/*/predictions.csv")))
+    assert set(predictions["label"]) == {1}
+    assert "probability_0" in predictions.columns
+
+
 def test_prediction_alone_needs_a_trained_classifier(
     stages: Stages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,8 +75,10 @@ def test_block_runs_and_prints(
 def test_first_screen() -> None:
     """One sentence, two commands, an example with its output, the three stages: in the first 60 lines."""
     first = "\n".join((ROOT / "README.md").read_text().splitlines()[:60])
-    for needed in ("make demo", "make test", "from_pretrained", "```text", "run_codec.py", "run_mlm.py"):
+    stages = ("run_codec.py", "run_mlm.py", "run_classification.py")
+    for needed in ("make demo", "make test", "from_pretrained", "```text", *stages):
         assert needed in first
+    assert "| test MCC, fine-tuned | 0." in (ROOT / "README.md").read_text(), "what the demo measured"
 
 
 def test_docstrings_run() -> None:

@@ -147,3 +147,14 @@ def test_an_older_export_is_replaced_and_kept_on_failure(tmp_path: Path, monkeyp
 def test_everyone_may_read_it(tmp_path: Path) -> None:
     export(make("mlm"), tmp_path / "model")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == {0o644}
+
+
+def test_what_is_no_export_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="is no earlier export"):
+        export(make("mlm"), tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    export(make("mlm"), tmp_path / "model")
+    export(make("codec"), tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "vqdna_codec"

@@ -1,5 +1,8 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,21 @@ from transformers import AutoConfig
 
 from vqdna_hf import VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.model.configuration_vqdna import FORMAT_VERSION
+
+
+@contextmanager
+def warnings_of_transformers() -> Iterator[list[str]]:
+    """What the configuration warns of; Transformers' loggers do not reach pytest's."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("vqdna_hf.model.configuration_vqdna")
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
 
 SMALL_CODEC = {"codebook_sizes": [32], "tap_positions": [2], "num_blocks": 2, "hidden_size": 24, "decay": 0.9}
 
@@ -152,8 +170,11 @@ def test_a_misspelt_key_of_the_nested_codec_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [VQDNACodecConfig, VQDNAConfig])
-def test_unknown_keys_far_from_any_known_one_are_kept(kind: type) -> None:
-    config = kind(genome_build="hg38", wurst=[1, 2])
+def test_unknown_keys_far_from_any_known_one_are_said_and_kept(kind: type) -> None:
+    with warnings_of_transformers() as said:
+        config = kind(genome_build="hg38", wurst=[1, 2])
+    assert [line for line in said if f"unknown key 'genome_build' in {kind.__name__}" in line]
+    assert [line for line in said if "'wurst'" in line]
     assert config.genome_build == "hg38"
     assert kind.from_dict(config.to_dict()).wurst == [1, 2]
 
@@ -170,7 +191,7 @@ def test_keys_of_transformers_are_no_typos() -> None:
 @pytest.mark.parametrize("kind", [VQDNACodecConfig, VQDNAConfig])
 def test_a_newer_format_is_refused_with_the_way_out(kind: type, tmp_path: Path) -> None:
     kind(format_version=FORMAT_VERSION)
-    message = f"format_version {FORMAT_VERSION + 1} and this code reads up to {FORMAT_VERSION}: upgrade vqdna_hf"
+    message = f"format_version {FORMAT_VERSION + 1} and this code reads {FORMAT_VERSION}: upgrade vqdna_hf"
     with pytest.raises(ValueError, match=message):
         kind(format_version=FORMAT_VERSION + 1)
     kind().save_pretrained(tmp_path)
@@ -178,6 +199,8 @@ def test_a_newer_format_is_refused_with_the_way_out(kind: type, tmp_path: Path) 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": FORMAT_VERSION + 1}))
     with pytest.raises(ValueError, match=message):
         kind.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="format_version 0 and this code reads 1: use the version"):
+        kind(format_version=0)
 
 
 # --- round trips ---
@@ -209,3 +232,18 @@ def test_round_trips(config: VQDNACodecConfig | VQDNAConfig, tmp_path: Path) -> 
     if isinstance(config, VQDNAConfig):
         assert isinstance(loaded.codec_config, VQDNACodecConfig)
         assert loaded.codec_config.codebook_sizes == config.codec_config.codebook_sizes
+
+
+def test_a_key_that_means_something_else_names_the_nearest() -> None:
+    with warnings_of_transformers() as said:
+        VQDNACodecConfig(codebooks=[512])
+    assert len(said) == 1
+    assert "'codebooks'" in said[0]
+    assert "the nearest is 'codebook_" in said[0]
+
+
+def test_known_keys_are_not_spoken_of(tmp_path: Path) -> None:
+    with warnings_of_transformers() as said:
+        VQDNAConfig(num_labels=3, global_attn_every_n_layers=3, attn_implementation="eager").save_pretrained(tmp_path)
+        VQDNAConfig.from_pretrained(tmp_path)
+    assert said == []

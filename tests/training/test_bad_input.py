@@ -60,7 +60,7 @@ def test_fasta(text: str | None, message: str, refused: Callable[..., str], tmp_
     if "illegal" in message:
         assert "record 'chr1'" in line
         assert "'*'" in line
-        assert "7" in line or "8" in line, "the position, counted in bases"
+        assert "position 7" in line, "counted in bases, from 0"
     elif message != "too short":
         assert message in line
 
@@ -162,7 +162,7 @@ def test_flags(refused: Callable[..., str], genome: Path, tmp_path: Path) -> Non
         ({"codebook_sizes": ["a", "b"]}, "codebook_sizes"),
         ({"objective": "both"}, "objective"),
         ({"kernel_size": 4}, "kernel_size=4 must be odd"),
-        ({"format_version": 99}, "format_version 99 and this code reads up to 1"),
+        ({"format_version": 99}, "format_version 99 and this code reads 1"),
     ],
 )
 def test_codec_config(
@@ -275,7 +275,7 @@ def test_a_newer_format(refused: Callable[..., str], promoters: Path, mlm_folder
     config = json.loads((newer / "config.json").read_text())
     (newer / "config.json").write_text(json.dumps({**config, "format_version": 2}))
     line = refused("run_classification", **classification_arguments(promoters, newer, tmp_path / "run"))
-    assert "format_version 2 and this code reads up to 1" in line
+    assert "format_version 2 and this code reads 1" in line
 
 
 def test_windows_and_masks(refused: Callable[..., str], genome: Path, codec_folder: Path, tmp_path: Path) -> None:
@@ -306,3 +306,40 @@ def test_in_a_process_of_its_own(genome: Path, tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: unknown key 'codebok_sizes'")
+
+
+def test_bad_input_loses_no_checkpoint(refused: Callable[..., str], genome: Path, tmp_path: Path) -> None:
+    """Overwriting begins with training, not with a command line that has a typo."""
+    arguments = codec_arguments(genome, tmp_path / "run", max_steps=1, save_steps=1)
+    assert run_example("run_codec", **arguments) == 0
+    arguments["train_files"] = tmp_path / "nope.fa"
+    assert "no such FASTA file" in refused("run_codec", "--overwrite_output_dir", **arguments)
+    assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
+
+
+@pytest.mark.parametrize(("key", "value"), [("mask_level", "code"), ("codec_config", {"decay": 0.5})])
+def test_model_config_that_has_its_own_flag(
+    key: str, value: Any, refused: Callable[..., str], genome: Path, codec_folder: Path, tmp_path: Path
+) -> None:
+    arguments = mlm_arguments(genome, codec_folder, tmp_path / "run")
+    arguments["model_config"] = {**TINY_MODEL, key: value}
+    assert f"{key} does not belong into --model_config" in refused("run_mlm", **arguments)
+
+
+def test_output_that_cannot_be_written(refused: Callable[..., str], genome: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    line = refused("run_codec", **codec_arguments(genome, tmp_path / "file"))
+    assert f"--output_dir {tmp_path / 'file'} cannot be made" in line
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_flags_that_exclude_each_other(
+    refused: Callable[..., str], promoters: Path, mlm_folder: Path, tmp_path: Path
+) -> None:
+    arguments = classification_arguments(promoters, mlm_folder, tmp_path, use_lora=True, train_head_only=True)
+    assert "exclude each other" in refused("run_classification", **arguments)
+
+
+def test_no_room_for_a_sequence(refused: Callable[..., str], promoters: Path, mlm_folder: Path, tmp_path: Path) -> None:
+    arguments = classification_arguments(promoters, mlm_folder, tmp_path, model_max_length=1, truncate=True)
+    assert "--model_max_length 1 leaves no room: at least 3" in refused("run_classification", **arguments)

@@ -3,6 +3,6 @@
 from vqdna_hf.data.files import atomic_folder, write_json, write_text
 
 from .card import markdown_table, write_card
-from .export import export
+from .export import check_export_folder, export
 
-__all__ = ["atomic_folder", "export", "markdown_table", "write_card", "write_json", "write_text"]
+__all__ = ["atomic_folder", "check_export_folder", "export", "markdown_table", "write_card", "write_json", "write_text"]

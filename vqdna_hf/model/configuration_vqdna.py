@@ -7,29 +7,43 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import ModernBertConfig, PreTrainedConfig
+from transformers.utils import logging
 
 from .tokenization_vqdna import CLS_ID, MASK_ID, PAD_ID, SEP_ID, VOCABULARY
 
+logger = logging.get_logger(__name__)
+
 FORMAT_VERSION = 1
-"""The layout of configuration and weights. A checkpoint that carries a higher number is refused."""
+"""The layout of configuration and weights. A checkpoint that carries another number is refused."""
 
 
-def _refuse_misspelt_keys(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
-    """Transformers keeps unknown keys, for forward compatibility; one that is nearly a known key is a typo."""
+# What Transformers passes to configurations, or reads from them, without declaring it as a field.
+_TRANSFORMERS_KEYS = {
+    "attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "global_attn_every_n_layers",
+    "global_rope_theta", "local_rope_theta", "name_or_path", "num_labels", "output_attentions", "per_layer_config",
+    "quantization_config", "rope_scaling", "task_specific_params", "tokenizer_class", "torch_dtype",
+}  # fmt: skip
+
+
+def _check_keys(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
+    """Say which keys are unknown. Transformers keeps them, so that newer files load; a near miss is a typo."""
     own = [field.name for field in fields(config)]
     for key in unknown:
-        # Keys that Transformers itself knows come here too (num_labels, auto_map, ...): never a typo of ours.
-        if hasattr(PreTrainedConfig, key) or key in ("num_labels", "auto_map", "name_or_path", "attn_implementation"):
+        if key in _TRANSFORMERS_KEYS or key.startswith("_") or hasattr(PreTrainedConfig, key):
             continue
+        where = f"unknown key {key!r} in {type(config).__name__}"
         if near := difflib.get_close_matches(key, own, n=1, cutoff=0.88):
-            raise ValueError(f"unknown key {key!r} in {type(config).__name__}: did you mean {near[0]!r}?")
+            raise ValueError(f"{where}: did you mean {near[0]!r}?")
+        near = difflib.get_close_matches(key, own, n=1, cutoff=0.3)
+        logger.warning("%s: it is kept and has no effect%s", where, f"; the nearest is {near[0]!r}" if near else "")
 
 
-def _refuse_newer_format(config: PreTrainedConfig, version: int) -> None:
-    if version > FORMAT_VERSION:
+def _refuse_other_format(version: int) -> None:
+    if version != FORMAT_VERSION:
+        way_out = "upgrade vqdna_hf" if version > FORMAT_VERSION else "use the version of vqdna_hf that wrote it"
         raise ValueError(
-            f"this checkpoint has format_version {version} and this code reads up to {FORMAT_VERSION}: "
-            "upgrade vqdna_hf, or load it with trust_remote_code=True, which uses the checkpoint's own code"
+            f"this checkpoint has format_version {version} and this code reads {FORMAT_VERSION}: {way_out}, "
+            "or load it with trust_remote_code=True where vqdna_hf is not imported: that runs the checkpoint's own code"
         )
 
 
@@ -97,7 +111,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self.codebook_sizes = [1024, 2048] if self.codebook_sizes is None else list(self.codebook_sizes)
         self.tap_positions = [3, 6] if self.tap_positions is None else list(self.tap_positions)
-        _refuse_misspelt_keys(self, kwargs)
+        _check_keys(self, kwargs)
         super().__post_init__(**kwargs)
         self.validate_codec()  # here too, for a plain ValueError; the strict dataclass would wrap it
 
@@ -113,7 +127,7 @@ class VQDNACodecConfig(PreTrainedConfig):
 
     def validate_codec(self) -> None:
         """Refuse values that no codec can have; run by the constructor and by loading."""
-        _refuse_newer_format(self, self.format_version)
+        _refuse_other_format(self.format_version)
         sizes, taps = self.codebook_sizes or [], self.tap_positions or []
         if not sizes or len(sizes) != len(taps):
             raise ValueError(
@@ -136,6 +150,8 @@ class VQDNACodecConfig(PreTrainedConfig):
             raise ValueError(f"decay={self.decay} must be in [0, 1)")
         if not 0 <= self.dead_code_threshold < 1:
             raise ValueError(f"dead_code_threshold={self.dead_code_threshold} must be in [0, 1): it is a ratio")
+        if self.commitment_weight < 0:
+            raise ValueError(f"commitment_weight={self.commitment_weight} must not be negative")
         if not 0 <= self.corruption_rate < 1:
             raise ValueError(f"corruption_rate={self.corruption_rate} must be in [0, 1)")
 
@@ -201,7 +217,7 @@ class VQDNAConfig(ModernBertConfig):
             self.codec_config = VQDNACodecConfig(**self.codec_config)
         elif getattr(self.codec_config, "model_type", None) != VQDNACodecConfig.model_type:
             raise ValueError(f"codec_config must be a VQDNACodecConfig or its dictionary, got {self.codec_config!r}")
-        _refuse_misspelt_keys(self, kwargs)
+        _check_keys(self, kwargs)
         # ModernBERT's own default is one global layer in three. Once made, layer_types says it all.
         every = kwargs.pop("global_attn_every_n_layers", 1)
         if self.layer_types is None:
@@ -217,7 +233,7 @@ class VQDNAConfig(ModernBertConfig):
 
     def validate_vqdna(self) -> None:
         """Refuse values that no model can have; run by the constructor and by loading."""
-        _refuse_newer_format(self, self.format_version)
+        _refuse_other_format(self.format_version)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} must be a multiple of num_attention_heads={self.num_attention_heads}"

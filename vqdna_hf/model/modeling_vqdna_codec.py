@@ -138,7 +138,12 @@ class VQDNACodecEncoder(nn.Module):
 
         Returns:
             Q tensors (B, L, D), and the boolean mask (B, L) of positions that stand for a nucleotide.
+
+        Raises:
+            ValueError: if L is 0.
         """
+        if input_ids.shape[1] == 0:
+            raise ValueError("input_ids has length 0: there is no sequence to encode")
         mask = is_sequence_position(input_ids)
         if attention_mask is not None:
             mask = mask & attention_mask.bool()
@@ -263,7 +268,9 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
     ) -> VQDNACodecEncoderOutput:
         """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D).
 
-        Padding changes nothing: a sequence has the same codes alone, padded, or in any batch. See
+        Padding changes nothing: a sequence has the same codes alone, padded, or in any batch. Two sequences of a pair
+        are one input: next to the `[SEP]` between them, codes see a few nucleotides of the other. Distances are fp32 in
+        every dtype, latents are not: bf16 may choose another entry where two are nearly as near. See
         `VQDNACodecEncoder` for the arguments; the codebooks move only when asked to, and only in `train()`.
         """
         return self.encoder(input_ids, attention_mask, loss_mask, update_codebooks, return_loss)

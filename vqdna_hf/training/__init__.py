@@ -10,7 +10,7 @@ from .arguments import (
 from .callbacks import CodebookMonitor, GracefulInterrupt
 from .checkpoints import CheckpointError, find_checkpoint, list_checkpoints
 from .corpora import CorpusArguments
-from .finetuning import HEAD, LORA_TARGETS, add_lora, freeze_codec, load_pretrained, random_initialization
+from .finetuning import HEAD, LORA_TARGETS, add_lora, freeze_codec, load_config, load_pretrained, random_initialization
 from .metrics import codec_metrics, codec_sums, masked_lm_metrics, masked_lm_sums
 from .trainer import VQDNATrainer, count_parameters
 
@@ -29,6 +29,7 @@ __all__ = [
     "find_checkpoint",
     "freeze_codec",
     "list_checkpoints",
+    "load_config",
     "load_pretrained",
     "masked_lm_metrics",
     "masked_lm_sums",

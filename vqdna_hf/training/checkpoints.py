@@ -45,15 +45,17 @@ def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite
     Args:
         output_dir: of the run.
         resume: the value of `--resume_from_checkpoint`: a folder, or `True` for the newest complete one.
-        overwrite: delete the checkpoints of an earlier run instead.
+        overwrite: start anew beside the checkpoints of an earlier run; training deletes them when it begins
+            (`delete_checkpoints`), not before all other input has been read.
 
     Returns:
         The checkpoint's folder, or None for a fresh start.
 
     Raises:
         ValueError: if `output_dir` holds checkpoints and neither was asked for, or the one asked for is not there
-            or was not written to its end.
+            or was not written to its end, or `output_dir` cannot be written to.
     """
+    _check_writable(Path(output_dir))
     checkpoints = list_checkpoints(output_dir)
     resume = str(resume or "")
     if resume and resume.lower() not in ("true", "latest", "false"):
@@ -65,16 +67,29 @@ def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite
             logger.warning("no checkpoint in %s yet: starting from the beginning", output_dir)
             return None
         return str(checkpoints[-1])
-    if overwrite:
-        if int(os.environ.get("RANK", "0")) == 0:  # under torchrun one process deletes, the others wait in training
-            for checkpoint in _checkpoint_folders(output_dir):
-                shutil.rmtree(checkpoint)
-    elif checkpoints:
+    if checkpoints and not overwrite:
         raise ValueError(
             f"{output_dir} holds {checkpoints[-1].name} of an earlier run: go on with --resume_from_checkpoint, "
             "or start anew with --overwrite_output_dir"
         )
     return None
+
+
+def delete_checkpoints(output_dir: str | Path) -> None:
+    """Delete every checkpoint of a run, complete or not, and nothing else."""
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun one process deletes, the others wait in training
+        for checkpoint in _checkpoint_folders(output_dir):
+            shutil.rmtree(checkpoint)
+
+
+def _check_writable(folder: Path) -> None:
+    """Before genomes are read for minutes, not behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--output_dir {folder} cannot be written to")
 
 
 def _names(checkpoints: list[Path]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,31 @@ def _quiet_loading() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
+def _no_folder(error: OSError) -> str:
+    return f"no such folder in {Path.cwd()}, and as a Hub id it cannot be had: {str(error).splitlines()[0]}"
+
+
+def _check_folder(folder: Path, wanted: str) -> None:
+    """Refuse what is plainly no model of the wanted type, before the Hub is asked for it."""
+    if not folder.is_dir() and (folder.is_absolute() or len(folder.parts) != 2 or ".." in folder.parts):
+        raise ValueError(f"{folder}: no such model folder (in {Path.cwd()}), and no Hub id (organisation/name)")
+    if folder.is_dir() and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{folder}: not a model's folder: it holds no config.json")
+    if (folder / "config.json").is_file():
+        found = json.loads((folder / "config.json").read_text()).get("model_type")
+        if found != wanted:
+            raise ValueError(f"{folder} holds a model of type {found}, and one of type {wanted} is needed here")
+
+
+def load_config(config_class: type[PreTrainedConfig], path: str | PathLike) -> PreTrainedConfig:
+    """Load a model's configuration alone; the errors are those of `load_pretrained`."""
+    _check_folder(Path(path), config_class.model_type)
+    try:
+        return config_class.from_pretrained(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {_no_folder(error)}") from error
+
+
 def load_pretrained(
     cls: type[PreTrainedModel], path: str | PathLike, new: Sequence[str] = (), **overrides: Any
 ) -> PreTrainedModel:
@@ -50,20 +75,14 @@ def load_pretrained(
         ValueError: if there is no such folder, its weights cannot be read, or are missing, left over, or of another
             shape.
     """
-    folder = Path(path)
-    if not folder.is_dir() and (folder.is_absolute() or len(folder.parts) != 2 or ".." in folder.parts):
-        raise ValueError(f"{path}: no such model folder (in {Path.cwd()}), and no Hub id (organisation/name)")
-    if folder.is_dir() and not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise ValueError(f"{path}: not a model's folder: it holds no config.json")
-    if (folder / "config.json").is_file():
-        found, wanted = json.loads((folder / "config.json").read_text()).get("model_type"), cls.config_class.model_type
-        if found != wanted:
-            raise ValueError(f"{path} holds a model of type {found}, and one of type {wanted} is needed here")
+    _check_folder(Path(path), cls.config_class.model_type)
     try:
         with _quiet_loading():
             model, info = cls.from_pretrained(path, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: the weights cannot be read: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: {_no_folder(error)}") from error
     mismatched = [key[0] for key in info["mismatched_keys"]]
     absent = sorted([*info["missing_keys"], *mismatched])
     # Heads of another task are left over on purpose; layers of the model itself mean another configuration.

@@ -15,7 +15,7 @@ from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from .callbacks import GracefulInterrupt
-from .checkpoints import CheckpointError, list_checkpoints
+from .checkpoints import CheckpointError, delete_checkpoints, list_checkpoints
 from .metrics import MetricsFunction, Sums, SumsFunction
 
 logger = logging.getLogger(__name__)
@@ -123,12 +123,21 @@ class VQDNATrainer(Trainer):
                 + "free some space, then go on with --resume_from_checkpoint"
             ) from error
 
-    def train_and_report(self, resume_from_checkpoint: str | None, save_model: bool = True) -> bool:
+    def train_and_report(
+        self, resume_from_checkpoint: str | None, save_model: bool = True, overwrite: bool = False
+    ) -> bool:
         """Train, save the model and its state, say how to resume if a signal came.
+
+        Args:
+            resume_from_checkpoint: the answer of `find_checkpoint`.
+            save_model: whether to keep the model at the end.
+            overwrite: delete the checkpoints of an earlier run first, unless this one goes on from them.
 
         Returns:
             Whether training ran to its end and no signal came.
         """
+        if overwrite and resume_from_checkpoint is None:
+            delete_checkpoints(str(self.args.output_dir))
         try:
             result = self.train(resume_from_checkpoint=resume_from_checkpoint)
         finally:
