@@ -97,37 +97,28 @@ def run_example_process(name: str, *words: str, **values: Any) -> subprocess.Com
     )
 
 
-def codec_arguments(genome: Path, output_dir: Path, **values: Any) -> dict[str, Any]:
-    """Stage 1, tiny: overwritten by `values`."""
+def _corpus_arguments(genome: Path, output_dir: Path) -> dict[str, Any]:
+    """What stages 1 and 2 share."""
     return {
         "train_files": genome,
         "output_dir": output_dir,
-        "codec_config": TINY_CODEC,
         "window": 32,
         "max_steps": 2,
         "max_eval_windows": 8,
         "logging_steps": 1,
         "learning_rate": 1e-3,
         "disable_tqdm": True,
-        **values,
     }
+
+
+def codec_arguments(genome: Path, output_dir: Path, **values: Any) -> dict[str, Any]:
+    """Stage 1, tiny: overwritten by `values`."""
+    return {**_corpus_arguments(genome, output_dir), "codec_config": TINY_CODEC, **values}
 
 
 def mlm_arguments(genome: Path, codec: Path, output_dir: Path, **values: Any) -> dict[str, Any]:
     """Stage 2, tiny: overwritten by `values`."""
-    return {
-        "train_files": genome,
-        "output_dir": output_dir,
-        "codec_path": codec,
-        "model_config": TINY_MODEL,
-        "window": 32,
-        "max_steps": 2,
-        "max_eval_windows": 8,
-        "logging_steps": 1,
-        "learning_rate": 1e-3,
-        "disable_tqdm": True,
-        **values,
-    }
+    return {**_corpus_arguments(genome, output_dir), "codec_path": codec, "model_config": TINY_MODEL, **values}
 
 
 def classification_arguments(data: Path, model: Path, output_dir: Path, **values: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from example_scripts import TINY_CODEC, TINY_MODEL
 from transformers import AutoTokenizer, PreTrainedModel
 
 from vqdna_hf import (
@@ -21,28 +22,13 @@ from vqdna_hf import (
 )
 from vqdna_hf.hub import export
 
-CODEC: dict[str, Any] = {
-    "hidden_size": 16,
-    "stem_size": 8,
-    "num_blocks": 2,
-    "tap_positions": [1, 2],
-    "codebook_sizes": [8, 16],
-    "codebook_dim": 16,
-}
-MODEL: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 64,
-}
 IDS = torch.tensor([[2, 5, 6, 7, 8, 8, 5, 9, 3]])
 
 
 def trained_codec() -> VQDNACodecModel:
     """Codebooks that data have filled."""
     torch.manual_seed(0)
-    codec = VQDNACodecModel(VQDNACodecConfig(**CODEC)).train()
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC)).train()
     codec(torch.randint(5, 9, (4, 40)))
     return codec.eval()
 
@@ -52,7 +38,7 @@ def make(kind: str) -> PreTrainedModel:
     if kind == "codec":
         return trained_codec()
     cls = VQDNAForMaskedLM if kind == "mlm" else VQDNAForSequenceClassification
-    return cls.from_codec(trained_codec(), **MODEL).eval()
+    return cls.from_codec(trained_codec(), **TINY_MODEL).eval()
 
 
 @pytest.mark.parametrize("kind", ["codec", "mlm", "classifier"])
@@ -116,9 +102,9 @@ def test_it_loads_where_the_package_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["codec", "model"])
 def test_an_untrained_codebook_is_refused(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model: PreTrainedModel = VQDNACodecModel(VQDNACodecConfig(**CODEC))
+    model: PreTrainedModel = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC))
     if kind == "model":
-        model = VQDNAForMaskedLM(VQDNAConfig(**MODEL, codec_config=CODEC))
+        model = VQDNAForMaskedLM(VQDNAConfig(**TINY_MODEL, codec_config=TINY_CODEC))
     with pytest.raises(ValueError, match=r"quantizer\.codebooks\.0.*was never trained"):
         export(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
