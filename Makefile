@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint types check bench clean
+.PHONY: help install demo test lint types check compat docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +31,9 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 check: lint types test  ## lint, types and tests
+
+compat: $(STAMP)  ## Transformers' own common tests, on the lowest and the newest supported version
+	$(BIN)/python tests/compat/run.py
 
 bench: $(STAMP)  ## the readers' and tokenizers' speed on this machine
 	$(BIN)/python benchmarks/bench_readers.py

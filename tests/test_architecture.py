@@ -62,7 +62,8 @@ def test_what_ships_to_the_hub_avoids_the_known_traps(path: Path) -> None:
         assert match.group(1) in imported, "looks like an import to Transformers' regular expression"
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ClassDef):
-            assert "Tokenizer" not in node.name  # the saver decides by that word
+            # The saver decides by that word.
+            assert "Tokenizer" not in node.name or path.name == "tokenization_vqdna.py"
 
 
 @pytest.mark.parametrize("entry", ["modeling_vqdna.py", "modeling_vqdna_codec.py"])

@@ -10,7 +10,9 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoTokenizer,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
 from .model.modeling_vqdna import (
@@ -20,13 +22,15 @@ from .model.modeling_vqdna import (
     VQDNAModel,
 )
 from .model.modeling_vqdna_codec import VQDNACodecModel
+from .model.pipeline_vqdna import DNAEmbeddingPipeline
 from .model.quantization_vqdna import Codebook, HierarchicalResidualQuantizer, VectorQuantizer
-from .model.tokenization_vqdna import build_tokenizer, reverse_complement, reverse_complement_ids
+from .model.tokenization_vqdna import VQDNATokenizer, build_tokenizer, reverse_complement, reverse_complement_ids
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Codebook",
+    "DNAEmbeddingPipeline",
     "HierarchicalResidualQuantizer",
     "VQDNACodecConfig",
     "VQDNACodecModel",
@@ -35,6 +39,7 @@ __all__ = [
     "VQDNAForSequenceClassification",
     "VQDNAForTokenClassification",
     "VQDNAModel",
+    "VQDNATokenizer",
     "VectorQuantizer",
     "build_tokenizer",
     "reverse_complement",
@@ -48,3 +53,8 @@ AutoModel.register(VQDNAConfig, VQDNAModel)
 AutoModelForMaskedLM.register(VQDNAConfig, VQDNAForMaskedLM)
 AutoModelForSequenceClassification.register(VQDNAConfig, VQDNAForSequenceClassification)
 AutoModelForTokenClassification.register(VQDNAConfig, VQDNAForTokenClassification)
+AutoTokenizer.register(VQDNAConfig, tokenizer_class=VQDNATokenizer)
+AutoTokenizer.register(VQDNACodecConfig, tokenizer_class=VQDNATokenizer)
+PIPELINE_REGISTRY.register_pipeline(
+    "dna-embedding", pipeline_class=DNAEmbeddingPipeline, pt_model=AutoModel, type="text"
+)

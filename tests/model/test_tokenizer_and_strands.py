@@ -35,7 +35,8 @@ IUPAC_SETS = {
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return build_tokenizer()
+    """The tokenizer that reads anything, as the stock class does."""
+    return build_tokenizer(refuse_unknown=False)
 
 
 def random_sequence(length: int, letters: str = IUPAC_LETTERS, seed: int = 0) -> str:
@@ -51,19 +52,8 @@ def test_ids_of_the_alphabet(tokenizer: PreTrainedTokenizerFast) -> None:
     ]  # fmt: skip
     assert len(tokenizer) == len(VOCABULARY) == 10
     assert tokenizer("ACGTNacgtnUu", add_special_tokens=False).input_ids == [
-        5,
-        6,
-        7,
-        8,
-        9,
-        5,
-        6,
-        7,
-        8,
-        9,
-        8,
-        8,
-    ]
+        5, 6, 7, 8, 9, 5, 6, 7, 8, 9, 8, 8,
+    ]  # fmt: skip
     assert tokenizer("RYSWKMBDHVryswkmbdhv", add_special_tokens=False).input_ids == [N_ID] * 20
 
 
@@ -83,6 +73,35 @@ def test_letters_outside_the_alphabet_are_unknown(tokenizer: PreTrainedTokenizer
     assert tokenizer("A-C*Z", add_special_tokens=False).input_ids == [5, UNK_ID, 6, UNK_ID, UNK_ID]
     illegal = set(string.printable) - set(IUPAC_LETTERS + IUPAC_LETTERS.lower())
     assert {BYTE_TO_ID[ord(letter)] for letter in illegal} == {UNK_ID}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("AC GT", "' ' at position 2 is no nucleotide"),
+        ("ACGT\n", r"'\\n' at position 4 is no nucleotide"),
+        ("[CLS]AC-GT", "'-' at position 7 is no nucleotide"),
+        ("AC[UNK]", r"'\[' at position 2 is no nucleotide"),
+        ("ACGÄ", "'Ä' at position 3 is no nucleotide"),
+        (["ACGT", "ACGX", "X"], "sequence 1 of the batch: 'X' at position 3 is no nucleotide"),
+        ([("ACGT", "AC.T")], r"sequence 0 of the batch: '\.' at position 2 is no nucleotide"),
+    ],
+)
+def test_what_is_no_nucleotide_is_refused_with_its_position(text: str | list, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_tokenizer()(text)
+    texts = text if isinstance(text, list) else [text]
+    assert any(UNK_ID in ids for ids in build_tokenizer(refuse_unknown=False)(texts).input_ids)
+
+
+def test_the_second_of_a_pair_is_checked_as_well() -> None:
+    with pytest.raises(ValueError, match="'!' at position 1 is no nucleotide"):
+        build_tokenizer()("ACGT", "A!")
+
+
+def test_what_is_read_is_the_same_strict_or_not(tokenizer: PreTrainedTokenizerFast) -> None:
+    texts = [IUPAC_LETTERS, IUPAC_LETTERS.lower(), "A[MASK]C[SEP]", ""]
+    assert build_tokenizer()(texts).input_ids == tokenizer(texts).input_ids
 
 
 def test_special_tokens_pairs_padding_and_truncation(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -117,6 +136,9 @@ def test_decoding(tokenizer: PreTrainedTokenizerFast) -> None:
 def test_a_saved_tokenizer_is_the_same(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(again) is type(tokenizer)
+    assert not again.refuse_unknown
+    assert AutoTokenizer.from_pretrained(tmp_path, refuse_unknown=True).refuse_unknown
     texts = [random_sequence(80, string.printable, seed) for seed in range(5)] + ["", "acgtu", "A[MASK]C"]
     for text in texts:
         assert again(text).input_ids == tokenizer(text).input_ids

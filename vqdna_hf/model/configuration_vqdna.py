@@ -2,6 +2,7 @@
 """Configurations: `VQDNACodecConfig` (the learned vocabulary) and `VQDNAConfig` (codec plus backbone)."""
 
 import difflib
+import sys
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -16,17 +17,31 @@ logger = logging.get_logger(__name__)
 FORMAT_VERSION = 1
 """The layout of configuration and weights. A checkpoint that carries another number is refused."""
 
+CUSTOM_PIPELINES = {
+    "dna-embedding": {"impl": "pipeline_vqdna.DNAEmbeddingPipeline", "pt": ["AutoModel"], "type": "text"},
+}
+"""Written into every saved model's configuration, so that `pipeline("dna-embedding", ...)` finds the folder's code."""
+
+# With `vqdna_hf` imported these tasks are registered. `pipeline` would ask for trust in the folder's code all the same
+# if the configuration named them: so only a configuration that is remote code itself keeps the entry.
+_IS_REMOTE_CODE = __name__.startswith("transformers_modules.")
+
+
+LORA_TARGETS = ("Wqkv", "Wo", "Wi")
+"""The linear layers of the backbone: attention in and out, MLP in and out."""
 
 # What Transformers passes to configurations, or reads from them, without declaring it as a field.
 _TRANSFORMERS_KEYS = {
     "attn_implementation", "auto_map", "custom_pipelines", "experts_implementation", "global_attn_every_n_layers",
     "global_rope_theta", "local_rope_theta", "name_or_path", "num_labels", "output_attentions", "per_layer_config",
-    "quantization_config", "rope_scaling", "task_specific_params", "tokenizer_class", "torch_dtype",
+    "quantization_config", "rope_scaling", "task_specific_params", "tokenizer_class", "torch_dtype", "use_cache",
 }  # fmt: skip
 
 
 def _check_keys(config: PreTrainedConfig, unknown: dict[str, Any]) -> None:
     """Say which keys are unknown. Transformers keeps them, so that newer files load; a near miss is a typo."""
+    if not _IS_REMOTE_CODE:
+        unknown.pop("custom_pipelines", None)
     own = [field.name for field in fields(config)]
     for key in unknown:
         if key in _TRANSFORMERS_KEYS or key.startswith("_") or hasattr(PreTrainedConfig, key):
@@ -85,6 +100,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     model_type = "vqdna_codec"
     keys_to_ignore_at_inference = [
         "codes", "quantized", "reconstruction_loss", "commitment_loss", "window_loss", "window_logits",
+        "hidden_states", "perplexity", "codebook_usage",
     ]  # fmt: skip
 
     vocab_size: int = len(VOCABULARY)
@@ -230,6 +246,17 @@ class VQDNAConfig(ModernBertConfig):
             "sliding_attention" if layer % global_attn_every_n_layers else "full_attention"
             for layer in range(self.num_hidden_layers)
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in Transformers; PEFT, which asks for this before it looks for layers to adapt, is told which.
+
+        So `get_peft_model(model, LoraConfig(task_type="SEQ_CLS"))` needs no `target_modules`, and nobody pays for an
+        import of PEFT that is not used.
+        """
+        peft = sys.modules.get("peft.utils.constants")
+        targets = getattr(peft, "TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING", {})
+        targets.setdefault(self.model_type, list(LORA_TARGETS))
+        return super().to_dict()
 
     def validate_vqdna(self) -> None:
         """Refuse values that no model can have; run by the constructor and by loading."""

@@ -8,7 +8,7 @@ Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide 
 import copy
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +18,25 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .configuration_vqdna import VQDNAConfig
+from .configuration_vqdna import CUSTOM_PIPELINES, VQDNAConfig
 from .modeling_vqdna_codec import (
     IGNORED,
+    CheckedLoading,
     VQDNACodecEncoder,
     VQDNACodecEncoderOutput,
     VQDNACodecModel,
     init_codec_weights,
+    own_class,
 )
 
 # The two below are needed directly for nothing but loading: older versions of Transformers copy only the files
 # that the modelling file itself names.
 from .quantization_vqdna import NO_CODE
 from .tokenization_vqdna import is_nucleotide, is_sequence_position, reverse_complement_ids
+
+if TYPE_CHECKING:
+    # Never run: Transformers copies the files that it finds named like this, and the pipeline has to travel along.
+    from .pipeline_vqdna import DNAEmbeddingPipeline  # noqa: F401
 
 AUTO_MAP = {
     "AutoConfig": "configuration_vqdna.VQDNAConfig",
@@ -92,7 +98,7 @@ def _padding_mask(attention_mask: Any) -> Tensor | None:
     return attention_mask if isinstance(attention_mask, Tensor) and attention_mask.dim() == 2 else None
 
 
-class VQDNAPreTrainedModel(PreTrainedModel):
+class VQDNAPreTrainedModel(CheckedLoading, PreTrainedModel):
     """What every class of the language model shares."""
 
     config: VQDNAConfig
@@ -106,18 +112,31 @@ class VQDNAPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = ["ModernBertEncoderLayer", "VQDNACodecEncoder"]
     _keep_in_fp32_modules_strict = ["codebooks"]
-    # Every loss here is a mean: Trainer divides it by the accumulation steps.
+    # A loss is a mean: Trainer divides it by the accumulation steps. Classes that count labels say otherwise.
     accepts_loss_kwargs = False
 
     def _init_weights(self, module: nn.Module) -> None:
         if not init_codec_weights(module):
             super()._init_weights(module)
 
+    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
+        """As in Transformers, without its warning that the codec was not asked: it is convolutional and has none."""
+        if isinstance(attn_implementation, str):
+            attn_implementation = {"": attn_implementation}
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        self.config.codec_config._attn_implementation_internal = self.config._attn_implementation
+
     def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> Any:
-        """As in Transformers; the configuration names the code of every head, not of the saved one alone."""
+        """As in Transformers; the configuration names the code of every head and of the pipeline that travel along."""
         if self.is_remote_code():
             self.config.auto_map = {**(getattr(self.config, "auto_map", None) or {}), **AUTO_MAP}
-        return super().save_pretrained(save_directory, *args, **kwargs)
+            self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        # Of the codec's own folder nothing is left here but its values: no code of its own, no path of this machine.
+        self.config.codec_config._name_or_path = ""
+        for name in ("auto_map", "custom_pipelines"):
+            vars(self.config.codec_config).pop(name, None)
+        with own_class(self):
+            return super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_codec(
@@ -199,9 +218,16 @@ class VQDNAModel(VQDNAPreTrainedModel):
         if self.config.freeze_codec:
             self.codec.eval()
             self.codec.requires_grad_(False)
-        elif self.config.freeze_codebooks:
+        elif self.config.freeze_codebooks or not self.codec.stem.weight.requires_grad:
+            # Under adapters (PEFT) the codec's own weights stand still; its codebooks, which are buffers, must too.
             self.codec.quantizer.eval()
         return self
+
+    def _scales_positions(self) -> bool:
+        """Whether the configuration stretches the rotary positions for input longer than in training."""
+        parameters = [self.config.rope_parameters, *(self.config.rope_parameters or {}).values()]
+        types = {found.get("rope_type", "default") for found in parameters if isinstance(found, dict)}
+        return bool(types - {"default"})
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> VQDNACodecEncoderOutput:
         """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D). Moves no codebook."""
@@ -220,7 +246,8 @@ class VQDNAModel(VQDNAPreTrainedModel):
         own_vector = (~is_nucleotide(input_ids)).unsqueeze(-1)
         embeddings = self.code_projection(encoded.quantized) + table(input_ids) * own_vector
         if hidden_codes is not None:
-            mask_vector = table.weight[self.config.mask_token_id].to(embeddings.dtype)
+            # Through the table's forward: FSDP gathers its weight for that alone.
+            mask_vector = table(input_ids.new_tensor([[self.config.mask_token_id]])).to(embeddings.dtype)
             embeddings = torch.where(hidden_codes.unsqueeze(-1), mask_vector, embeddings)
         return embeddings, encoded
 
@@ -245,12 +272,13 @@ class VQDNAModel(VQDNAPreTrainedModel):
             kwargs: what Transformers' models take: `output_hidden_states`, `output_attentions`, `return_dict`.
 
         Raises:
-            ValueError: if not exactly one input is given, or it is longer than `max_position_embeddings`.
+            ValueError: if not exactly one input is given, or it is longer than `max_position_embeddings` and the
+                rotary positions are not scaled (`rope_parameters`).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         length = (inputs_embeds if input_ids is None else input_ids).shape[1]  # type: ignore[union-attr]
-        if length > self.config.max_position_embeddings:
+        if length > self.config.max_position_embeddings and not self._scales_positions():
             raise ValueError(
                 f"the input has {length} positions, special tokens included, and the model reads at most "
                 f"{self.config.max_position_embeddings}: split it into windows"
@@ -295,6 +323,17 @@ class VQDNAPredictionHead(nn.Module):
         return self.norm(self.activation(self.dense(hidden_states)))
 
 
+def _share(loss: Tensor, counted: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+    """A mean over the `counted` positions as their share of the mean over all of an optimizer step.
+
+    Trainer counts the labels of all accumulated batches and all processes, and then adds the shares up: so batches with
+    few labels weigh less, and the step is exactly that of one large batch.
+    """
+    if num_items_in_batch is None:
+        return loss
+    return loss * counted.sum() / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+
+
 def _add_commitment(loss: Tensor, commitment_loss: Tensor | None, config: VQDNAConfig) -> Tensor:
     """A codec that is trained along keeps its latents close to its codebooks."""
     if commitment_loss is None:
@@ -310,6 +349,8 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
     `mask_level="code"` (the paper's form) `input_ids` are clean, and the codes of labelled positions are hidden
     from the backbone.
     """
+
+    accepts_loss_kwargs = True  # num_items_in_batch
 
     def __init__(self, config: VQDNAConfig) -> None:
         super().__init__(config)
@@ -338,12 +379,14 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> VQDNAMaskedLMOutput:
         """Predict nucleotides everywhere, and codes at labelled positions.
 
         Args:
             labels: (B, L) the nucleotide ids to predict, -100 elsewhere.
+            num_items_in_batch: how many labels the whole optimizer step has, as Trainer counts them.
         """
         hidden_codes = None
         if labels is not None and input_ids is not None and self.config.mask_level == "code":
@@ -377,16 +420,18 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             codes = outputs.codes
             if hidden_codes is None:
                 codes = self.vqdna.encode(clean_ids, _padding_mask(attention_mask)).codes
-            code_loss = self._predict_codes(result, states, codes, counted)
+            # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
+            # Their number depends on the data: here alone a compiled forward breaks into two graphs.
+            positions = (counted & (codes[:, 0] != NO_CODE)).flatten().nonzero().squeeze(-1)
+            code_loss = self._predict_codes(result, states, codes, positions)
             loss = loss + self.config.code_loss_weight * code_loss
-        result.loss = _add_commitment(loss, outputs.commitment_loss, self.config)
+        result.loss = _share(_add_commitment(loss, outputs.commitment_loss, self.config), counted, num_items_in_batch)
         # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
         return VQDNAMaskedLMOutput(**result)
 
-    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, counted: Tensor) -> Tensor:
-        # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
-        counted = counted & (codes[:, 0] != NO_CODE)
-        states, targets = states[counted], codes.transpose(1, 2)[counted]
+    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, positions: Tensor) -> Tensor:
+        states = states.flatten(0, 1)[positions]
+        targets = codes.transpose(1, 2).flatten(0, 1)[positions]
         result.code_targets = targets
         result.code_logits = tuple(decoder(states) for decoder in self.code_decoders)
         losses = [
@@ -470,6 +515,8 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
 class VQDNAForTokenClassification(VQDNAPreTrainedModel):
     """One answer a position: logits[i + 1] belongs to nucleotide i."""
 
+    accepts_loss_kwargs = True  # num_items_in_batch
+
     def __init__(self, config: VQDNAConfig) -> None:
         super().__init__(config)
         if config.average_strands:
@@ -489,19 +536,23 @@ class VQDNAForTokenClassification(VQDNAPreTrainedModel):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """Classify positions.
 
         Args:
             labels: (B, L) class ids, -100 where there is none (special tokens, padding).
+            num_items_in_batch: how many labels the whole optimizer step has, as Trainer counts them.
         """
         outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, return_dict=True, **kwargs)
         logits = self.classifier(self.dropout(self.head(outputs.last_hidden_state)))
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, self.config)
-            loss = _add_commitment(loss, outputs.commitment_loss, self.config)
+            counted = labels != IGNORED
+            total = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum")
+            loss = _add_commitment(total / counted.sum().clamp(min=1), outputs.commitment_loss, self.config)
+            loss = _share(loss, counted, num_items_in_batch)
         return TokenClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

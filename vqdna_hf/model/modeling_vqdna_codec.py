@@ -5,7 +5,12 @@ Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width
 Position = nucleotide: the code at position i of `input_ids` belongs to the nucleotide at position i.
 """
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .configuration_vqdna import VQDNACodecConfig
+from .configuration_vqdna import CUSTOM_PIPELINES, VQDNACodecConfig
 from .quantization_vqdna import NO_CODE, Codebook, HierarchicalResidualQuantizer, code_counts, usage_and_perplexity
 from .tokenization_vqdna import (
     FIRST_NUCLEOTIDE_ID,
@@ -23,6 +28,10 @@ from .tokenization_vqdna import (
     is_nucleotide,
     is_sequence_position,
 )
+
+if TYPE_CHECKING:
+    # Never run: Transformers copies the files that it finds named like this, and the pipeline has to travel along.
+    from .pipeline_vqdna import DNAEmbeddingPipeline  # noqa: F401
 
 IGNORED = -100
 
@@ -35,11 +44,13 @@ class VQDNACodecEncoderOutput(ModelOutput):
         codes: (B, Q, L) code ids, coarse to fine; -1 at padding and special tokens.
         quantized: (B, L, D) code vectors, mean over levels; zero at padding and special tokens.
         commitment_loss: scalar, or None when not asked for.
+        hidden_states: a tuple of (B, L, C), behind the stem and each block, when asked for.
     """
 
     codes: Tensor | None = None
     quantized: Tensor | None = None
     commitment_loss: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -57,6 +68,8 @@ class VQDNACodecOutput(ModelOutput):
         window_logits: (B, L, 2 * radius + 1, 4), for `objective="window"`.
         perplexity: (Q,) exp(entropy) of each level's codes in this batch, detached.
         codebook_usage: (Q,) share of each codebook's entries used in this batch, detached.
+        hidden_states: the encoder's, a tuple of (B, L, C) behind the stem and each block, with
+            `output_hidden_states=True`.
     """
 
     loss: Tensor | None = None
@@ -69,6 +82,7 @@ class VQDNACodecOutput(ModelOutput):
     window_logits: Tensor | None = None
     perplexity: Tensor | None = None
     codebook_usage: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 def _channels_last_conv1d(conv: nn.Conv1d, x: Tensor) -> Tensor:
@@ -129,12 +143,18 @@ class VQDNACodecEncoder(nn.Module):
             config.codebook_sizes or [], config.codebook_dim, config.decay, float(config.dead_code_threshold)
         )
 
-    def latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    def latents(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        hidden_states: list[Tensor] | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
         """The taps before quantization.
 
         Args:
             input_ids: (B, L) nucleotide ids, with or without special tokens.
             attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
+            hidden_states: a list that takes what comes out of the stem and of each block, (B, L, C).
 
         Returns:
             Q tensors (B, L, D), and the boolean mask (B, L) of positions that stand for a nucleotide.
@@ -154,8 +174,12 @@ class VQDNACodecEncoder(nn.Module):
         x = F.gelu(self.stem_norm(_channels_last_conv1d(self.stem, one_hot.to(dtype))))
         x = self.stem_projection(x) * weight
         taps: list[Tensor] = []
+        if hidden_states is not None:
+            hidden_states.append(x)
         for position, block in enumerate(self.blocks, start=1):
             x = block(x, weight)
+            if hidden_states is not None:
+                hidden_states.append(x)
             if position in (self.config.tap_positions or ()):
                 level = len(taps)
                 taps.append(self.tap_projections[level](self.tap_norms[level](x)) * weight)
@@ -168,6 +192,7 @@ class VQDNACodecEncoder(nn.Module):
         loss_mask: Tensor | None = None,
         update_codebooks: bool = True,
         return_loss: bool = True,
+        output_hidden_states: bool = False,
     ) -> VQDNACodecEncoderOutput:
         """Encode (B, L) nucleotide ids; see `latents` for the arguments that are not described here.
 
@@ -176,11 +201,16 @@ class VQDNACodecEncoder(nn.Module):
                 that have a code.
             update_codebooks: whether the codebooks may move; they never do in `eval()`.
             return_loss: whether to compute the commitment loss.
+            output_hidden_states: whether to return what comes out of the stem and of each block.
         """
-        taps, mask = self.latents(input_ids, attention_mask)
+        hidden_states: list[Tensor] | None = [] if output_hidden_states else None
+        taps, mask = self.latents(input_ids, attention_mask, hidden_states)
         result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
         return VQDNACodecEncoderOutput(
-            codes=result.codes, quantized=result.quantized.to(taps[0].dtype), commitment_loss=result.commitment_loss
+            codes=result.codes,
+            quantized=result.quantized.to(taps[0].dtype),
+            commitment_loss=result.commitment_loss,
+            hidden_states=None if hidden_states is None else tuple(hidden_states),
         )
 
 
@@ -215,7 +245,96 @@ def init_codec_weights(module: nn.Module) -> bool:
     return True
 
 
-class VQDNACodecPreTrainedModel(PreTrainedModel):
+class VQDNACheckpointError(ValueError, RuntimeError):
+    """The weights of a folder do not fit its configuration. A `RuntimeError` too, as Transformers raises for shapes."""
+
+
+class CheckedLoading:
+    """A mixin for `PreTrainedModel`: what a folder does not hold is refused, where Transformers would warn and guess.
+
+    Only a head that the folder was not saved with starts anew (a classifier on a masked language model), with
+    Transformers' own warning. Weights are read from safetensors alone, never from pickles.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike | None, *args: Any, **kwargs: Any) -> Any:
+        """Load as in Transformers, and check what came.
+
+        Args:
+            pretrained_model_name_or_path: a folder or a Hub id.
+            args, kwargs: of `PreTrainedModel.from_pretrained`. With `ignore_mismatched_sizes=True` weights of another
+                shape start anew, with Transformers' warning: what changing `num_labels` needs.
+
+        Raises:
+            VQDNACheckpointError: if a tensor is missing or has another shape, or a codebook holds NaN or infinity;
+                the message names the tensors.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        may_mismatch = kwargs.pop("ignore_mismatched_sizes", False)
+        kwargs.setdefault("use_safetensors", True)
+        model, info = super().from_pretrained(  # type: ignore[misc]
+            pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+        if pretrained_model_name_or_path is not None:
+            problems = [] if may_mismatch else _mismatched(info)
+            problems += _wrongly_missing(model, info) + _broken_codebooks(model)
+            if problems:
+                more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+                raise VQDNACheckpointError(
+                    f"{pretrained_model_name_or_path}: the weights do not fit the configuration of "
+                    f"{type(model).__name__}: {'; '.join(problems[:5])}{more}. Get the folder anew from where it was "
+                    "saved; for another number of labels pass ignore_mismatched_sizes=True"
+                )
+        return (model, info) if with_info else model
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False: `_init_weights` here uses `transformers.initialization` alone, which knows what was loaded.
+
+        Of other people's code Transformers takes every module without parameters of its own for initialised, and the
+        backbone's weights would not get ModernBERT's initialisation when they are made anew.
+        """
+        return False
+
+
+def _mismatched(info: dict[str, Any]) -> list[str]:
+    return sorted(
+        f"{name} has shape {tuple(found)} in the file and {tuple(wanted)} in the model"
+        for name, found, wanted in info["mismatched_keys"]
+    )
+
+
+def _wrongly_missing(model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
+    """Missing tensors, but for a head that the folder was not saved with."""
+    missing = sorted(info["missing_keys"])
+    saved_with_this_head = type(model).__name__ in (model.config.architectures or ())
+    if model.base_model is not model and not saved_with_this_head:
+        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    return [f"{name} is missing" for name in missing]
+
+
+def _broken_codebooks(model: PreTrainedModel) -> list[str]:
+    return [
+        f"{module_name}.{name} holds NaN or infinity"
+        for module_name, module in model.named_modules()
+        if isinstance(module, Codebook)
+        for name, value in module.named_buffers()
+        if value.device.type != "meta" and not value.isfinite().all()
+    ]
+
+
+@contextlib.contextmanager
+def own_class(model: nn.Module) -> Iterator[None]:
+    """FSDP2 puts a class made in torch over the model's own. Saving copies the file of the class: let it be ours."""
+    sharded = type(model)
+    model.__class__ = next(kind for kind in sharded.__mro__ if not kind.__module__.startswith("torch."))
+    try:
+        yield
+    finally:
+        model.__class__ = sharded
+
+
+class VQDNACodecPreTrainedModel(CheckedLoading, PreTrainedModel):
     """What every codec class shares: configuration, initialisation, how Trainer is to treat the loss."""
 
     config: VQDNACodecConfig
@@ -231,6 +350,13 @@ class VQDNACodecPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if not init_codec_weights(module):
             super()._init_weights(module)
+
+    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> Any:
+        """As in Transformers; the configuration names the pipeline that travels along."""
+        if self.is_remote_code():
+            self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        with own_class(self):
+            return super().save_pretrained(save_directory, *args, **kwargs)
 
 
 class VQDNACodecModel(VQDNACodecPreTrainedModel):
@@ -258,6 +384,10 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
             self.window_head = nn.Linear(config.codebook_dim, (2 * config.window_radius + 1) * NUM_NUCLEOTIDES)
         self.post_init()
 
+    def get_input_embeddings(self) -> None:
+        """None: nucleotides go in one-hot. Accelerate asks every model for its table before it shards it."""
+        return None
+
     def encode(
         self,
         input_ids: Tensor,
@@ -265,6 +395,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         loss_mask: Tensor | None = None,
         update_codebooks: bool = False,
         return_loss: bool = False,
+        output_hidden_states: bool = False,
     ) -> VQDNACodecEncoderOutput:
         """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D).
 
@@ -273,7 +404,9 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         every dtype, latents are not: bf16 may choose another entry where two are nearly as near. See
         `VQDNACodecEncoder` for the arguments; the codebooks move only when asked to, and only in `train()`.
         """
-        return self.encoder(input_ids, attention_mask, loss_mask, update_codebooks, return_loss)
+        return self.encoder(
+            input_ids, attention_mask, loss_mask, update_codebooks, return_loss, output_hidden_states
+        )
 
     def decode(
         self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None
@@ -303,6 +436,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         attention_mask: Tensor | None = None,
         return_loss: bool = True,
         return_dict: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> VQDNACodecOutput | tuple:
         """Encode, decode, and compare with the input.
 
@@ -310,7 +444,10 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
             input_ids: (B, L) nucleotide ids. N and `[MASK]` have codes but are no targets.
             attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
             return_loss: whether to compute losses and metrics.
+            return_dict, output_hidden_states: as in Transformers; default: the configuration's.
         """
+        if output_hidden_states is None:
+            output_hidden_states = bool(self.config.output_hidden_states)
         clean = is_nucleotide(input_ids)
         if attention_mask is not None:
             clean = clean & attention_mask.bool()
@@ -318,13 +455,15 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         if self.training and self.config.corruption_rate > 0:
             hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.corruption_rate
             visible = torch.where(hidden & clean, MASK_ID, input_ids)
-        encoded = self.encode(visible, attention_mask, clean, update_codebooks=True, return_loss=return_loss)
+        encoded = self.encode(visible, attention_mask, clean, True, return_loss, output_hidden_states)
         codes: Tensor = encoded.codes
         quantized: Tensor = encoded.quantized
         # With the window objective the decoder only learns to read the vocabulary, not to shape it.
         readable = quantized if self.window_head is None else quantized.detach()
         logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
-        output = VQDNACodecOutput(logits=logits, codes=codes, quantized=quantized)
+        output = VQDNACodecOutput(
+            logits=logits, codes=codes, quantized=quantized, hidden_states=encoded.hidden_states
+        )
         if return_loss:
             targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
             self._add_losses(output, targets, encoded.commitment_loss)

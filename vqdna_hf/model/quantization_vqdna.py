@@ -17,6 +17,7 @@ NO_CODE = -1
 """The code of a position that has none: padding and special tokens."""
 
 _MAX_DISTANCES_PER_CHUNK = 1 << 24  # fp32 distances held at once: 64 MiB, whatever N and K are
+_ENTRIES_PER_CHUNK = 512  # of a codebook, compared at once: a number of chunks that does not depend on N
 _HASH = 2654435761  # a prime above any batch: k * _HASH mod N visits N distinct vectors before it repeats
 
 
@@ -49,7 +50,7 @@ def codebook_grid(codebook_size: int, codebook_dim: int) -> Tensor:
     torch.Size([2, 3])
     """
     index = torch.arange(1, codebook_size * codebook_dim + 1, dtype=torch.int64)
-    return ((index * _HASH % 65521).float() / 32760.5 - 1.0).view(codebook_size, codebook_dim)
+    return ((index * _HASH % 65521).to(torch.float32) / 32760.5 - 1.0).view(codebook_size, codebook_dim)
 
 
 class Codebook(nn.Module):
@@ -115,10 +116,11 @@ class Codebook(nn.Module):
         return {
             "embed": grid,
             "embed_sum": grid.clone(),
-            "cluster_size": torch.ones(self.codebook_size),
+            # fp32 by name: a model may be built under another default dtype.
+            "cluster_size": torch.ones(self.codebook_size, dtype=torch.float32),
             # Floating point on purpose: a loader that keeps this module in fp32 casts whatever it finds in it.
-            "initialized": torch.zeros(()),
-            "num_updates": torch.zeros(()),
+            "initialized": torch.zeros((), dtype=torch.float32),
+            "num_updates": torch.zeros((), dtype=torch.float32),
         }
 
     def nearest(self, vectors: Tensor) -> Tensor:
@@ -134,16 +136,28 @@ class Codebook(nn.Module):
         """
         with torch.autocast(device_type=vectors.device.type, enabled=False):
             vectors = vectors.detach().float()
-            embed = self.embed.float()
-            # |x - e|^2 = |x|^2 - 2 x.e + |e|^2, and |x|^2 does not change which entry is nearest.
-            squared_norm = embed.square().sum(-1)
-            rows = max(1, _MAX_DISTANCES_PER_CHUNK // self.codebook_size)
-            # An exported graph must not depend on the number of vectors, hence neither on the number of chunks.
-            if torch.compiler.is_exporting() or vectors.shape[0] <= rows:
-                return torch.addmm(squared_norm, vectors, embed.t(), alpha=-2).argmin(-1)
-            return torch.cat(
-                [torch.addmm(squared_norm, part, embed.t(), alpha=-2).argmin(-1) for part in vectors.split(rows)]
-            )
+            rows = max(1, _MAX_DISTANCES_PER_CHUNK // min(self.codebook_size, _ENTRIES_PER_CHUNK))
+            # A graph unrolls its loops, and must not depend on the number of vectors: there N is not cut, and at most
+            # N x _ENTRIES_PER_CHUNK distances are held, less than a block of the published codec's activations.
+            if torch.compiler.is_compiling() or vectors.shape[0] <= rows:
+                return self._nearest(vectors)
+            return torch.cat([self._nearest(part) for part in vectors.split(rows)])
+
+    def _nearest(self, vectors: Tensor) -> Tensor:
+        embed = self.embed.float()
+        # |x - e|^2 = |x|^2 - 2 x.e + |e|^2, and |x|^2 does not change which entry is nearest.
+        squared_norm = embed.square().sum(-1)
+        smallest: Tensor | None = None
+        for start in range(0, self.codebook_size, _ENTRIES_PER_CHUNK):
+            part = slice(start, start + _ENTRIES_PER_CHUNK)
+            distances, codes = torch.addmm(squared_norm[part], vectors, embed[part].t(), alpha=-2).min(-1)
+            if smallest is None:
+                smallest, nearest = distances, codes
+            else:
+                # Strictly nearer: of equals the first entry wins, as within a chunk.
+                nearest = torch.where(distances < smallest, codes + start, nearest)
+                smallest = torch.minimum(smallest, distances)
+        return nearest
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Turn codes of any shape (...) into fp32 code vectors (..., D); `NO_CODE` becomes zeros."""
@@ -262,7 +276,9 @@ class VectorQuantizer(Codebook):
         flat = vectors.detach().reshape(-1, self.codebook_dim)
         update = update and self.training
         if update:
-            valid = flat if loss_mask is None else flat[loss_mask.reshape(-1)]
+            # Found once: their number depends on the data, for which a GPU waits and a compiled graph breaks.
+            chosen = slice(None) if loss_mask is None else loss_mask.reshape(-1).nonzero().squeeze(-1)
+            valid = flat[chosen]
             if not self.initialized:
                 self.initialize(valid)
         flat_codes = self.nearest(flat)
@@ -279,7 +295,7 @@ class VectorQuantizer(Codebook):
                 error = torch.where(loss_mask.unsqueeze(-1), error, 0.0)
                 loss = error.square().mean(-1).sum() / loss_mask.sum().clamp(min=1)
         if update:
-            self.update(valid, flat_codes if loss_mask is None else flat_codes[loss_mask.reshape(-1)])
+            self.update(valid, flat_codes[chosen])
         return codes, vectors + (entries - vectors).detach(), loss
 
 
@@ -369,7 +385,8 @@ class HierarchicalResidualQuantizer(nn.Module):
         if codes.dim() != 3 or codes.shape[1] != len(self.codebooks):
             raise ValueError(f"codes must be (B, {len(self.codebooks)}, L), got {tuple(codes.shape)}")
         levels = list(zip(codes.unbind(1), self.codebooks, strict=True))
-        for level, (level_codes, codebook) in enumerate(levels):
+        # A compiled or exported graph cannot look at its data.
+        for level, (level_codes, codebook) in enumerate(() if torch.compiler.is_compiling() else levels):
             if level_codes.numel() and not NO_CODE <= level_codes.min() <= level_codes.max() < codebook.codebook_size:
                 raise ValueError(
                     f"codes of level {level} must be {NO_CODE} or in 0..{codebook.codebook_size - 1}, "

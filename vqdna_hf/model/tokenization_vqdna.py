@@ -4,9 +4,12 @@
 Nothing is learned here; the *learned* vocabulary is the codec's. One character is one token.
 
 The alphabet policy, the same everywhere in the project: upper and lower case are equal, U is read as T, A C G T
-are themselves, N and every IUPAC ambiguity code are N. Any other character becomes `[UNK]`, which readers,
-collators and scripts refuse with the record's name and the position.
+are themselves, N and every IUPAC ambiguity code are N. Any other character is refused with its position; where text
+passes the tokenizer by, it becomes `[UNK]`, which readers, collators and scripts refuse with the record's name.
 """
+
+import re
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, processors
@@ -55,11 +58,65 @@ _COMPLEMENT_TABLE = str.maketrans(
 )
 
 
-def build_tokenizer(model_max_length: int = 8192) -> PreTrainedTokenizerFast:
-    """Make the nucleotide tokenizer: a stock fast class, so `AutoTokenizer` loads it without trusting code.
+_LETTERS = IUPAC_LETTERS + IUPAC_LETTERS.lower()
+_LETTER_BYTES = _LETTERS.encode()
+
+
+class VQDNATokenizer(PreTrainedTokenizerFast):
+    """The stock fast tokenizer, which refuses what is no nucleotide instead of reading it as `[UNK]`.
+
+    So nothing that is handed text, stock pipelines included, answers for a sequence that it could not read. Made by
+    `build_tokenizer`, loaded by `AutoTokenizer`. `refuse_unknown=False` (an argument of both) gives stock behaviour;
+    `PreTrainedTokenizerFast.from_pretrained` reads the same folder without any code of ours.
+
+    Raises:
+        ValueError: when called on text with a letter outside the IUPAC nucleotide alphabet that is not part of a
+            special token: the message names letter, position (0-based) and, in a batch, the sequence.
+
+    Example:
+
+    >>> tokenizer = build_tokenizer()
+    >>> tokenizer("ac[MASK]tR").input_ids
+    [2, 5, 6, 4, 8, 9, 3]
+    >>> tokenizer(["ACGT", "AC-GT"])
+    Traceback (most recent call last):
+    ...
+    ValueError: sequence 1 of the batch: '-' at position 2 is no nucleotide (IUPAC letters: ACGTURYSWKMBVDHN, any case)
+    """
+
+    @property
+    def refuse_unknown(self) -> bool:
+        """Whether letters outside the alphabet raise."""
+        return bool(self.init_kwargs.get("refuse_unknown", True))
+
+    def _encode_plus(self, text: Any, text_pair: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if self.refuse_unknown:
+            self._refuse_foreign_letters(text)
+            self._refuse_foreign_letters(text_pair)
+        return super()._encode_plus(text, text_pair, *args, **kwargs)
+
+    def _refuse_foreign_letters(self, text: Any, where: str = "") -> None:
+        """Walk through a text, or a batch of texts or pairs, and raise at the first letter that cannot be read."""
+        if isinstance(text, (list, tuple)):
+            for number, item in enumerate(text):
+                self._refuse_foreign_letters(item, where or f"sequence {number} of the batch: ")
+        elif isinstance(text, str) and text.encode(errors="replace").translate(None, _LETTER_BYTES):
+            known = [token for token in self.added_tokens_encoder if token != self.unk_token]
+            pattern = "|".join([*map(re.escape, known), f"(?P<foreign>[^{_LETTERS}])"])
+            for match in re.finditer(pattern, text, flags=re.DOTALL):
+                if match.lastgroup:
+                    raise ValueError(
+                        f"{where}{match.group()!r} at position {match.start()} is no nucleotide "
+                        f"(IUPAC letters: {IUPAC_LETTERS}, any case)"
+                    )
+
+
+def build_tokenizer(model_max_length: int = 8192, refuse_unknown: bool = True) -> VQDNATokenizer:
+    """Make the nucleotide tokenizer: one character is one token.
 
     Args:
         model_max_length: the longest input in tokens, the two special tokens included.
+        refuse_unknown: raise at a letter outside the alphabet; False reads it as `[UNK]`.
 
     Returns:
         A tokenizer that yields `input_ids` and `attention_mask`, one id a character between `[CLS]` and `[SEP]`.
@@ -89,8 +146,9 @@ def build_tokenizer(model_max_length: int = 8192) -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", CLS_ID), ("[SEP]", SEP_ID)],
     )
-    return PreTrainedTokenizerFast(
+    return VQDNATokenizer(
         tokenizer_object=backend,
+        refuse_unknown=refuse_unknown,
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -143,7 +201,7 @@ def is_sequence_position(input_ids: torch.Tensor) -> torch.Tensor:
     >>> is_sequence_position(torch.tensor([2, 5, 9, 4, 3, 0])).tolist()
     [False, True, True, True, False, False]
     """
-    return (input_ids >= FIRST_NUCLEOTIDE_ID) | (input_ids == MASK_ID)
+    return ((input_ids >= FIRST_NUCLEOTIDE_ID) & (input_ids <= N_ID)) | (input_ids == MASK_ID)
 
 
 def reverse_complement_ids(input_ids: torch.Tensor) -> torch.Tensor:
@@ -163,10 +221,17 @@ def reverse_complement_ids(input_ids: torch.Tensor) -> torch.Tensor:
     [[2, 7, 8, 8, 3, 0]]
     """
     inside = is_sequence_position(input_ids)
-    positions = torch.arange(input_ids.shape[-1], device=input_ids.device).expand_as(input_ids)
-    # Each position finds the start and the end of its run; mirrored inside the run it is start + end - position.
-    before = torch.where(inside, -1, positions).cummax(-1).values
-    after = torch.where(inside, input_ids.shape[-1], positions).flip(-1).cummin(-1).values.flip(-1)
-    mirrored = torch.where(inside, before + after - positions, positions)
+    length = input_ids.shape[-1]
+    positions = torch.arange(length, device=input_ids.device).expand_as(input_ids)
+    # Each position finds the edges of its run, the n-th left and the next right of it; mirrored inside the run it is
+    # their sum less itself. Edge 0 stands before all. Cumulative sums, since ONNX has no cumulative maximum.
+    number = (~inside).long().cumsum(-1)
+    edges = input_ids.new_full((*input_ids.shape[:-1], length + 2), length, dtype=torch.long)
+    edges = edges.scatter(-1, torch.where(inside, length + 1, number), torch.where(inside, length, positions))
+    before = torch.where(number == 0, -1, edges.gather(-1, number))
+    mirrored = torch.where(inside, before + edges.gather(-1, number + 1) - positions, positions)
     table = torch.tensor(COMPLEMENT_IDS, dtype=input_ids.dtype, device=input_ids.device)
     return table[input_ids.long()].gather(-1, mirrored)
+
+
+VQDNATokenizer.register_for_auto_class("AutoTokenizer")
