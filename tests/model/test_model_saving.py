@@ -37,8 +37,8 @@ MODELS = {
     "AutoModelForTokenClassification": VQDNAForTokenClassification,
 }
 CODE_FILES = {
-    "configuration_vqdna.py", "modeling_vqdna.py", "modeling_vqdna_codec.py", "quantization_vqdna.py",
-    "tokenization_vqdna.py",
+    "configuration_vqdna.py", "modeling_vqdna.py", "modeling_vqdna_codec.py", "pipeline_vqdna.py",
+    "quantization_vqdna.py", "tokenization_vqdna.py",
 }  # fmt: skip
 
 # What a user without the package does. Each folder holds input and expected answer beside the weights.
@@ -88,7 +88,7 @@ for name in ("AutoModel", "AutoModelForSequenceClassification", "AutoModelForTok
     report[f"mlm as {name}"] = {"class": type(model).__name__,
                                 "equal": torch.equal(found.last_hidden_state, answers["hidden"]),
                                 "frozen": not any(p.requires_grad for p in codec.parameters())}
-tokenizer = transformers.AutoTokenizer.from_pretrained(mlm)  # without trusting code
+tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(mlm)  # without trusting code
 report["tokenizer"] = [type(tokenizer).__module__, tokenizer("acgunR").input_ids]
 try:
     transformers.AutoModel.from_pretrained(mlm, trust_remote_code=False)

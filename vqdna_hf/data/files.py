@@ -25,12 +25,28 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text (UTF-8) atomically."""
+    """Write text (UTF-8) atomically: a reader sees the old content or the new, never a part.
+
+    Example:
+
+    >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> write_text(path, "ACGT")
+    >>> path.read_text()
+    'ACGT'
+    """
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, keys sorted."""
+    """Write JSON atomically, keys sorted.
+
+    Example:
+
+    >>> path = Path(tempfile.mkdtemp()) / "results.json"
+    >>> write_json(path, {"b": 1, "a": 2})
+    >>> list(json.loads(path.read_text()))
+    ['a', 'b']
+    """
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
@@ -39,6 +55,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Fill a new folder beside `path`, and put it in its place when all went well.
 
     If anything fails, the new folder is taken away and what stood at `path` stays as it was.
+
+    Example:
+
+    >>> target = Path(tempfile.mkdtemp()) / "model"
+    >>> with atomic_folder(target) as folder:
+    ...     _ = (folder / "config.json").write_text("{}")
+    ...     target.exists()
+    False
+    >>> [file.name for file in target.iterdir()]
+    ['config.json']
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,11 @@ class LabelledSequences:
         pairs: the second sequence of each row, where the table has pairs.
         labels: the text of each row's label; see `check_class_labels` and `check_float_labels`.
         path: the file.
+
+    Example:
+
+    >>> len(LabelledSequences(sequences=["ACGT", "GGCC"], pairs=None, labels=["0", "1"], path="train.csv"))
+    2
     """
 
     sequences: list[str]

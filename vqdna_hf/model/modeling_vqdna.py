@@ -331,7 +331,8 @@ def _share(loss: Tensor, counted: Tensor, num_items_in_batch: Tensor | int | Non
     """
     if num_items_in_batch is None:
         return loss
-    return loss * counted.sum() / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+    share = counted.sum() / torch.as_tensor(num_items_in_batch, device=loss.device).clamp(min=1)
+    return torch.where(share > 0, loss * share, 0.0)  # the mean of no label at all is NaN
 
 
 def _add_commitment(loss: Tensor, commitment_loss: Tensor | None, config: VQDNAConfig) -> Tensor:
@@ -348,6 +349,19 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
     nucleotides that stood there; the teacher is the codec on the clean sequence, as in BEiT. With
     `mask_level="code"` (the paper's form) `input_ids` are clean, and the codes of labelled positions are hidden
     from the backbone.
+
+    Example:
+
+    >>> import torch
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForMaskedLM(config).eval()
+    >>> hidden = torch.tensor([[2, 5, 4, 7, 8, 3]])  # [CLS] A [MASK] G T [SEP]
+    >>> output = model(hidden, labels=torch.tensor([[-100, -100, 6, -100, -100, -100]]))  # C stood there
+    >>> output.logits.shape, [logits.shape for logits in output.code_logits]
+    (torch.Size([1, 6, 10]), [torch.Size([1, 8]), torch.Size([1, 16])])
     """
 
     accepts_loss_kwargs = True  # num_items_in_batch
@@ -443,7 +457,20 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
 
 
 class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
-    """One answer a sequence: classes, several labels, or numbers (`config.problem_type`)."""
+    """One answer a sequence: classes, several labels, or numbers (`config.problem_type`).
+
+    Example:
+
+    >>> import torch
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForSequenceClassification(config).eval()
+    >>> output = model(torch.tensor([[2, 5, 6, 7, 8, 3]]), labels=torch.tensor([1]))  # [CLS] A C G T [SEP]
+    >>> output.logits.shape, output.loss.shape
+    (torch.Size([1, 3]), torch.Size([]))
+    """
 
     def __init__(self, config: VQDNAConfig) -> None:
         super().__init__(config)
@@ -513,7 +540,19 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
 
 
 class VQDNAForTokenClassification(VQDNAPreTrainedModel):
-    """One answer a position: logits[i + 1] belongs to nucleotide i."""
+    """One answer a position: logits[i + 1] belongs to nucleotide i.
+
+    Example:
+
+    >>> import torch
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForTokenClassification(config).eval()
+    >>> model(torch.tensor([[2, 5, 6, 7, 8, 3]])).logits.shape  # [CLS] A C G T [SEP]
+    torch.Size([1, 6, 3])
+    """
 
     accepts_loss_kwargs = True  # num_items_in_batch
 
@@ -549,10 +588,9 @@ class VQDNAForTokenClassification(VQDNAPreTrainedModel):
         logits = self.classifier(self.dropout(self.head(outputs.last_hidden_state)))
         loss = None
         if labels is not None:
-            counted = labels != IGNORED
-            total = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum")
-            loss = _add_commitment(total / counted.sum().clamp(min=1), outputs.commitment_loss, self.config)
-            loss = _share(loss, counted, num_items_in_batch)
+            loss = self.loss_function(logits, labels, self.config)
+            loss = _add_commitment(loss, outputs.commitment_loss, self.config)
+            loss = _share(loss, labels != IGNORED, num_items_in_batch)
         return TokenClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )

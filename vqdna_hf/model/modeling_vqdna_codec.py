@@ -404,9 +404,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         every dtype, latents are not: bf16 may choose another entry where two are nearly as near. See
         `VQDNACodecEncoder` for the arguments; the codebooks move only when asked to, and only in `train()`.
         """
-        return self.encoder(
-            input_ids, attention_mask, loss_mask, update_codebooks, return_loss, output_hidden_states
-        )
+        return self.encoder(input_ids, attention_mask, loss_mask, update_codebooks, return_loss, output_hidden_states)
 
     def decode(
         self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None
@@ -461,9 +459,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         # With the window objective the decoder only learns to read the vocabulary, not to shape it.
         readable = quantized if self.window_head is None else quantized.detach()
         logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
-        output = VQDNACodecOutput(
-            logits=logits, codes=codes, quantized=quantized, hidden_states=encoded.hidden_states
-        )
+        output = VQDNACodecOutput(logits=logits, codes=codes, quantized=quantized, hidden_states=encoded.hidden_states)
         if return_loss:
             targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
             self._add_losses(output, targets, encoded.commitment_loss)

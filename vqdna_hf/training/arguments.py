@@ -57,6 +57,19 @@ def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) ->
     Raises:
         ValueError: on an unreadable recipe, a key or flag that does not exist (with the nearest one that does), or
             a value of the wrong type.
+
+    Example:
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Arguments:
+    ...     window: int = 128
+    >>> parse_arguments((Arguments,), ["--window", "64"])[0].window
+    64
+    >>> parse_arguments((Arguments,), ["--windw", "64"])
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown flag --windw: did you mean --window?; --help lists all
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe: dict[str, Any] = {}
@@ -207,6 +220,16 @@ def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit: 0 done, 2 bad input, 130 interrupted and saved.
 
     Bad input is one clear line on standard error; `VQDNA_DEBUG=1` shows the traceback as well.
+
+    Args:
+        main: returns the exit code, or None for 0.
+
+    Example:
+
+    >>> run_script(lambda: None)
+    Traceback (most recent call last):
+    ...
+    SystemExit: 0
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     try:

@@ -15,7 +15,19 @@ _STEPS_BETWEEN_AGREEMENTS = 10  # several processes: asking the others waits for
 
 
 class GracefulInterrupt(TrainerCallback):
-    """Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and stops; a second one stops at once."""
+    """Ctrl-C (or SIGTERM) finishes the step, saves a checkpoint and stops; a second one stops at once.
+
+    `interrupted` tells whether a signal came. `VQDNATrainer` brings one along.
+
+    Example:
+
+    >>> callback = GracefulInterrupt()
+    >>> callback.on_train_begin(None, TrainerState(), TrainerControl())
+    >>> signal.raise_signal(signal.SIGTERM)
+    >>> callback.interrupted
+    True
+    >>> callback.restore_signals()
+    """
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -63,7 +75,17 @@ class GracefulInterrupt(TrainerCallback):
 
 
 class CodebookMonitor(TrainerCallback):
-    """Warn once a level when an evaluation finds its codebook collapsed: perplexity under a share of its size."""
+    """Warn once a level when an evaluation finds its codebook collapsed: perplexity under a share of its size.
+
+    Args:
+        codebook_sizes: K of each level.
+        threshold: the share of K under which a perplexity counts as collapsed.
+
+    Example:
+
+    >>> monitor = CodebookMonitor([64, 128], threshold=0.1)
+    >>> monitor.on_evaluate(None, None, None, metrics={"eval_codebook_perplexity_level2": 3.0})  # warns: 3 of 128
+    """
 
     def __init__(self, codebook_sizes: list[int], threshold: float = 0.02) -> None:
         self.codebook_sizes = codebook_sizes

@@ -13,7 +13,13 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written. What was saved before is still there."""
+    """A checkpoint could not be written. What was saved before is still there.
+
+    Example:
+
+    >>> issubclass(CheckpointError, OSError)  # a full disk, mostly
+    True
+    """
 
 
 def is_complete(checkpoint: Path) -> bool:
@@ -26,7 +32,16 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def list_checkpoints(output_dir: str | Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first.
+
+    Args:
+        output_dir: of the run; it need not be there.
+
+    Example:
+
+    >>> list_checkpoints("no/such/run")
+    []
+    """
     found = [path for path in _checkpoint_folders(output_dir) if is_complete(path)]
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
@@ -54,6 +69,17 @@ def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite
     Raises:
         ValueError: if `output_dir` holds checkpoints and neither was asked for, or the one asked for is not there
             or was not written to its end, or `output_dir` cannot be written to.
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> print(find_checkpoint(folder, resume=None))  # nothing there: a fresh start
+    None
+    >>> (folder / "checkpoint-10").mkdir()
+    >>> _ = (folder / "checkpoint-10" / "trainer_state.json").write_text("{}")
+    >>> find_checkpoint(folder, resume="True") == str(folder / "checkpoint-10")
+    True
     """
     _check_writable(Path(output_dir))
     checkpoints = list_checkpoints(output_dir)

@@ -24,7 +24,26 @@ def _weighted(loss: Tensor | None, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecConfig) -> Sums:
-    """Stage 1: what one batch adds. All values are float tensors, scalars or (K,) histograms of codes."""
+    """Stage 1: what one batch adds.
+
+    Args:
+        inputs: `input_ids` and `attention_mask`, (B, L).
+        outputs: of `VQDNACodecModel`: logits (B, L, 4), codes (B, Q, L), and the parts of the loss where there are any.
+        config: the codec's.
+
+    Returns:
+        Float tensors, scalars or (K,) histograms of codes; those of several batches are added and handed to
+        `codec_metrics`.
+
+    Example:
+
+    >>> from vqdna_hf import VQDNACodecModel
+    >>> config = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[4, 8])
+    >>> inputs = {"input_ids": torch.tensor([[2, 5, 6, 7, 3]]), "attention_mask": torch.ones(1, 5)}
+    >>> sums = codec_sums(inputs, VQDNACodecModel(config).eval()(**inputs), config)
+    >>> sums["positions"].item(), sums["codes_level1"].sum().item(), sums["codes_level2"].shape
+    (3.0, 3.0, torch.Size([8]))
+    """
     input_ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
     clean = is_nucleotide(input_ids) & mask
     targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
@@ -51,7 +70,21 @@ def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecCon
 
 
 def codec_metrics(sums: Sums) -> dict[str, float]:
-    """Stage 1: reconstruction accuracy, loss parts, and per level codebook usage and perplexity."""
+    """Stage 1: reconstruction accuracy, loss parts, and per level codebook usage and perplexity.
+
+    Args:
+        sums: what `codec_sums` gave, added over all batches and processes.
+
+    Returns:
+        Plain numbers, divided once; codebook usage is a share of the entries, perplexity a number of entries.
+
+    Example:
+
+    >>> sums = {name: torch.tensor(4.0) for name in ("positions", "reconstruction_loss", "commitment_loss")}
+    >>> metrics = codec_metrics(sums | {"correct": torch.tensor(3.0), "codes_level1": torch.tensor([2.0, 2.0, 0.0])})
+    >>> metrics["reconstruction_accuracy"], round(metrics["codebook_perplexity_level1"], 3)
+    (0.75, 2.0)
+    """
     positions = max(sums["positions"].item(), 1.0)
     metrics = {
         "reconstruction_accuracy": sums["correct"].item() / positions,
@@ -76,6 +109,23 @@ def masked_lm_sums(inputs: Mapping[str, Tensor], outputs: Any, config: Any) -> S
 
     Only positions whose nucleotide the model could not see are counted: those that show `[MASK]`. The share of the
     labelled positions that the collator leaves unchanged would lift any model that copies.
+
+    Args:
+        inputs: `input_ids` and `labels`, (B, L).
+        outputs: of `VQDNAForMaskedLM`: logits (B, L, V), and code logits and targets where there are any.
+        config: the model's.
+
+    Returns:
+        Float tensors; those of several batches are added and handed to `masked_lm_metrics`.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> inputs = {"input_ids": torch.tensor([[2, 4, 6, 3]]), "labels": torch.tensor([[-100, 5, 6, -100]])}
+    >>> outputs = {"logits": F.one_hot(torch.tensor([[0, 5, 6, 0]]), 10).float()}
+    >>> sums = masked_lm_sums(inputs, outputs, SimpleNamespace(mask_level="nucleotide"))
+    >>> sums["masked"].item(), sums["masked_correct"].item(), sums["bases"].tolist()
+    (1.0, 1.0, [1.0, 0.0, 0.0, 0.0])
     """
     labels, input_ids = inputs["labels"], inputs["input_ids"]
     labelled = labels != IGNORED
@@ -103,7 +153,22 @@ def masked_lm_sums(inputs: Mapping[str, Tensor], outputs: Any, config: Any) -> S
 
 
 def masked_lm_metrics(sums: Sums) -> dict[str, float]:
-    """Stage 2: masked nucleotide accuracy beside that of always saying the commonest base; codes per level."""
+    """Stage 2: masked nucleotide accuracy beside that of always saying the commonest base; codes per level.
+
+    Args:
+        sums: what `masked_lm_sums` gave, added over all batches and processes.
+
+    Returns:
+        Plain numbers, divided once; `mlm_perplexity` is exp of the mean loss on masked nucleotides.
+
+    Example:
+
+    >>> sums = {"masked": torch.tensor(4.0), "masked_correct": torch.tensor(2.0)}
+    >>> sums |= {"nucleotide_loss": torch.tensor(4 * math.log(3)), "bases": torch.tensor([1.0, 3.0, 0.0, 0.0])}
+    >>> metrics = masked_lm_metrics(sums)
+    >>> metrics["masked_accuracy"], metrics["commonest_base_accuracy"], round(metrics["mlm_perplexity"], 3)
+    (0.5, 0.75, 3.0)
+    """
     masked = max(sums["masked"].item(), 1.0)
     loss = sums["nucleotide_loss"].item() / masked
     metrics = {
