@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,18 @@ import torch
 
 from vqdna_hf import VQDNAForSequenceClassification
 from vqdna_hf.data import Corpus, simulate_fasta, simulate_promoters
-from vqdna_hf.hub import check_export_folder, export, markdown_table, write_card, write_json
+from vqdna_hf.hub import (
+    check_export_folder,
+    export,
+    load_controls,
+    load_runs,
+    markdown_table,
+    measured_results,
+    model_card,
+    write_card_files,
+    write_json,
+    write_text,
+)
 from vqdna_hf.training import load_pretrained, run_script
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -38,6 +49,7 @@ GENOMES = [
 ]
 HELD_OUT = ["XVI", "GRCh37_chr7_*"]
 WEIGHTS = {"genomes/human/*": 3.0}
+SPLITS = ["train", "dev", "test"]
 GUE_SETS = ["gue/prom/prom_core_notata", "gue/prom/prom_300_tata"]
 
 
@@ -50,7 +62,6 @@ class Inputs:
     labelled: str
     held_out: list[str]
     weights: dict[str, float]
-    corpus: list[dict[str, Any]] = field(default_factory=list)
 
 
 def find_inputs(folder: Path, simulated: bool) -> Inputs:
@@ -73,6 +84,10 @@ def find_inputs(folder: Path, simulated: bool) -> Inputs:
         simulate_fasta(path, num_bases=2_000_000, num_contigs=4, seed=number)
         genomes.append(str(path))
     simulate_promoters(folder / "simulated_promoters", num_train=8000, num_dev=1000, num_test=1000, seed=2)
+    # So that the runs' records, and with them the card, say what these files are.
+    names = [Path(path).name for path in genomes] + [f"simulated_promoters/{split}.csv" for split in SPLITS]
+    rows = [f"{name}\tsimulated\tnone" for name in names]
+    write_text(folder / "index.tsv", "\n".join(["file\tspecies\taccession", *rows]) + "\n")
     return Inputs("SIMULATED", genomes, str(folder / "simulated_promoters"), [], {})
 
 
@@ -127,65 +142,29 @@ def train(inputs: Inputs, folder: Path, recipe: Path, stages: Stages) -> None:
         )  # fmt: skip
 
 
-def read_results(folder: Path, inputs: Inputs) -> list[dict[str, Any]]:
+def read_results(folder: Path) -> list[dict[str, Any]]:
     """The rows of the table, from the files that the stages wrote."""
-
-    def load(*parts: str) -> dict[str, float]:
-        return json.loads(folder.joinpath(*parts).read_text())
-
-    codec, mlm = load("codec", "eval_results.json"), load("mlm", "eval_results.json")
-    tuned = load("pretrained", "results", "pretrained", "eval_results.json")
-    control = load("random", "results", "random", "eval_results.json")
-    held_out, test = f"held-out {inputs.kind} sequences", f"test set of {Path(inputs.labelled).name} ({inputs.kind})"
-    sizes = json.loads((folder / "codec" / "config.json").read_text())["codebook_sizes"]
-    rows: list[tuple[str, float, str]] = []
-    for level, size in enumerate(sizes, start=1):
-        rows += [
-            (f"codebook usage, level {level} of {size}", codec[f"eval_codebook_usage_level{level}"], held_out),
-            (
-                f"codebook perplexity, level {level} of {size}",
-                codec[f"eval_codebook_perplexity_level{level}"],
-                held_out,
-            ),
-        ]
-    rows += [
-        ("reconstruction accuracy", codec["eval_reconstruction_accuracy"], held_out),
-        ("masked nucleotide accuracy", mlm["eval_masked_accuracy"], held_out),
-        ("  always the commonest base", mlm["eval_commonest_base_accuracy"], held_out),
-    ]
-    rows += [
-        (f"masked code accuracy, level {level} of {size}", mlm[f"eval_code_accuracy_level{level}"], held_out)
-        for level, size in enumerate(sizes, start=1)
-    ]
-    rows += [
-        ("test MCC, fine-tuned", tuned["eval_matthews_correlation"], test),
-        ("  the same from random weights", control["eval_matthews_correlation"], test),
-    ]
-    return [{"metric": metric, "value": float(value), "measured on": where} for metric, value, where in rows]
+    runs = load_runs([folder / "pretrained"])
+    results = measured_results(runs, load_controls(runs, [folder / "random"]))
+    return [{"metric": row.label, "value": row.mean, "measured on": row.measured_on} for row in results]
 
 
-def write_export(inputs: Inputs, folder: Path, export_dir: Path, rows: list[dict[str, Any]]) -> None:
-    """The fine-tuned model as a Hub folder with its card."""
-    model = load_pretrained(VQDNAForSequenceClassification, folder / "pretrained")
-    kind = "" if inputs.kind == "real" else " **Everything here is simulated: this model knows no biology.**"
-    card = write_card(
+def write_export(folder: Path, export_dir: Path, card_dir: Path, command: str) -> None:
+    """The fine-tuned model as a Hub folder, and its card there and in `card_dir`."""
+    run = folder / "pretrained"
+    card = model_card(
         export_dir.name,
-        (ROOT / "model_cards" / "template.md").read_text(),
+        [run],
+        controls=[folder / "random"],
         summary=(
-            "A tiny VQDNA-HRQ: a hierarchical residual vocabulary learned from genomes, a small encoder pre-trained "
-            f"on it, fine-tuned to tell promoters from other sequences. Made by `make demo`.{kind}"
+            "A tiny VQDNA-HRQ: a hierarchical residual vocabulary learned from genomes, a small encoder pre-trained on "
+            "it, fine-tuned to tell promoters from other sequences."
         ),
-        data=[
-            *({"file": Path(path).name, "use": "stages 1 and 2", "kind": inputs.kind} for path in inputs.genomes),
-            {"file": Path(inputs.labelled).name, "use": "stage 3", "kind": inputs.kind},
-        ],
-        results=rows,
-        values={
-            "recipe": "`examples/recipes/tiny`, by `examples/demo.py`.",
-            "limits": "Minutes of training on a CPU: a demonstration, not a model to rely on.",
-        },
+        limits="A demonstration, trained on a CPU within minutes: not a model to rely on.",
+        command=command,
     )
-    export(model, export_dir, card)
+    export(load_pretrained(VQDNAForSequenceClassification, run), export_dir, card)
+    write_card_files(card, run, export_dir=export_dir, card_dir=card_dir)
 
 
 def reload_elsewhere(inputs: Inputs, export_dir: Path, folder: Path) -> dict[str, Any]:
@@ -209,6 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"), help="the stages' own folders")
     parser.add_argument("--export_dir", type=Path, default=Path("vqdna-hrq"), help="the finished model")
+    parser.add_argument("--card_dir", type=Path, help="where <name>.md of the card goes; default: output_dir")
     parser.add_argument("--recipe", type=Path, default=EXAMPLES / "recipes" / "tiny", help="folder of three recipes")
     parser.add_argument("--simulated", action="store_true", help="simulated data even where real ones are")
     args, extra = parser.parse_known_args()  # what is left goes to every stage, e.g. --max_steps 2
@@ -220,8 +200,11 @@ def main() -> int:
     stages = Stages(extra)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, GPU: {torch.cuda.is_available()}")
     train(inputs, args.output_dir, args.recipe, stages)
-    rows = read_results(args.output_dir, inputs)
-    write_export(inputs, args.output_dir, args.export_dir, rows)
+    rows = read_results(args.output_dir)
+    # With other flags, the card's commands of the single stages say it all.
+    whole = "make demo" if inputs.kind == "real" else "python examples/demo.py --simulated"
+    command = "" if extra or args.recipe != parser.get_default("recipe") else whole
+    write_export(args.output_dir, args.export_dir, args.card_dir or args.output_dir, command)
     start = time.perf_counter()
     reloaded = reload_elsewhere(inputs, args.export_dir, args.output_dir)
     stages.seconds["reload in another process, without the package"] = time.perf_counter() - start
@@ -229,7 +212,7 @@ def main() -> int:
         {
             "metric": "  the exported folder, reloaded elsewhere",
             "value": float(reloaded["matthews_correlation"]),
-            "measured on": rows[-1]["measured on"],
+            "measured on": f"test set of {Path(inputs.labelled).name}",
         }
     )
     write_json(

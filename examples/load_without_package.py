@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=256)
     args = parser.parse_args()
 
-    tokenizer = AutoTokenizer.from_pretrained(args.folder, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(args.folder, trust_remote_code=True)
     model = AutoModel.from_pretrained(args.folder, trust_remote_code=True)
     classifier = AutoModelForSequenceClassification.from_pretrained(args.folder, trust_remote_code=True)
     with open(args.test_file, newline="") as stream:

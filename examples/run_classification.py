@@ -34,6 +34,7 @@ from vqdna_hf.evaluation import classification_metrics, regression_metrics
 from vqdna_hf.hub import write_json, write_text
 from vqdna_hf.training import (
     HEAD,
+    RunRecorder,
     VQDNATrainer,
     add_lora,
     count_parameters,
@@ -44,6 +45,7 @@ from vqdna_hf.training import (
     parse_arguments,
     random_initialization,
     run_script,
+    table_rows,
 )
 
 logger = logging.getLogger(__name__)
@@ -90,6 +92,10 @@ class DataArguments:
     truncate: bool = field(default=False, metadata={"help": "Cut longer sequences instead of refusing them."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Use this many training sequences."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use this many dev sequences."})
+    accessions: str | None = field(
+        default=None,
+        metadata={"help": "Table with the columns file, accession, species; default: index.tsv in a folder above."},
+    )
 
 
 @dataclass
@@ -181,6 +187,20 @@ def tokenize(data: LabelledSequences, labels: list, tokenizer: Any, max_length: 
     return Dataset.from_dict({**encoded, "labels": labels})
 
 
+def make_datasets(
+    splits: dict[str, LabelledSequences], labels: dict[str, list], tokenizer: Any, args: DataArguments, seed: int
+) -> dict[str, Dataset]:
+    """Each split tokenized; of train and dev the part that is used, chosen by the seed."""
+    most = {"train": args.max_train_samples, "dev": args.max_eval_samples}
+    datasets = {}
+    for split, data in splits.items():
+        dataset = tokenize(data, labels[split], tokenizer, tokenizer.model_max_length, args.truncate)
+        if number := most.get(split):
+            dataset = dataset.shuffle(seed=seed).select(range(min(number, len(dataset))))
+        datasets[split] = dataset
+    return datasets
+
+
 def load_model(
     args: ModelArguments, num_labels: int, problem_type: str, sample: torch.Tensor, do_train: bool
 ) -> PreTrainedModel:
@@ -238,6 +258,7 @@ def main() -> int:
     if regression and args.metric_for_best_model == "matthews_correlation":
         args.metric_for_best_model = "spearman"
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint, run_args.overwrite_output_dir)
+    recorder = RunRecorder("classification", (model_args, data_args, args), checkpoint)
     set_seed(args.seed)
 
     splits = read_splits(data_args)
@@ -253,16 +274,11 @@ def main() -> int:
     model = load_model(model_args, num_labels, data_args.problem_type, sample, args.do_train)
     longest = model.config.max_position_embeddings
     tokenizer.model_max_length = min(data_args.model_max_length or longest, longest)
-    datasets = {
-        split: tokenize(data, labels[split], tokenizer, tokenizer.model_max_length, data_args.truncate)
-        for split, data in splits.items()
-    }
-    for split, most in (("train", data_args.max_train_samples), ("dev", data_args.max_eval_samples)):
-        if most and split in datasets:
-            chosen = datasets[split].shuffle(seed=args.seed)
-            datasets[split] = chosen.select(range(min(most, len(chosen))))
+    datasets = make_datasets(splits, labels, tokenizer, data_args, args.seed)
     sizes = {split: len(dataset) for split, dataset in datasets.items()}
     logger.info("sequences: %s; labels: %d; model: %s", sizes, num_labels, count_parameters(model))
+    used = {split: dataset["input_ids"] for split, dataset in datasets.items()}
+    recorder.describe(model, lambda: table_rows(splits, used, data_args.accessions), labels=num_labels)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         measure = regression_metrics if regression else classification_metrics
@@ -276,15 +292,20 @@ def main() -> int:
         eval_dataset=datasets.get("dev"),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
+        callbacks=[recorder],
     )
+    measured = []
     if args.do_train and not trainer.train_and_report(checkpoint, run_args.save_model, run_args.overwrite_output_dir):
         return 130
     if args.do_eval and "dev" in datasets:
         trainer.evaluate_and_report(prefix="dev", dataset=datasets["dev"])
+        measured.append("dev_results.json")
     if args.do_predict and "test" in datasets and run_args.eval_and_save_results:
         folder = Path(args.output_dir) / "results" / str(args.run_name)
         metrics = write_results(trainer, datasets["test"], splits["test"], folder)
         logger.info("%s: %s", folder / "eval_results.json", json.dumps(metrics))
+        measured.append(f"results/{args.run_name}/eval_results.json")
+    recorder.finish(measured, has_weights=run_args.save_model)
     return 0
 
 

@@ -18,9 +18,11 @@ from vqdna_hf.data import NucleotideCollator
 from vqdna_hf.training import (
     CodebookMonitor,
     CorpusArguments,
+    RunRecorder,
     VQDNATrainer,
     codec_metrics,
     codec_sums,
+    corpus_rows,
     count_parameters,
     find_checkpoint,
     load_pretrained,
@@ -63,23 +65,31 @@ def main() -> int:
     checkpoint = find_checkpoint(
         training_args.output_dir, training_args.resume_from_checkpoint, codec_args.overwrite_output_dir
     )
+    recorder = RunRecorder("codec", (codec_args, corpus_args, training_args), checkpoint)
     set_seed(training_args.seed)
     codec = make_codec(codec_args)
     train_dataset, eval_dataset = corpus_args.datasets(training_args)
     logger.info("codec: %s", count_parameters(codec))
+    recorder.describe(
+        codec,
+        lambda: corpus_rows(train_dataset.corpus, eval_dataset.corpus, corpus_args.accessions),
+        windows=len(eval_dataset),
+        window=corpus_args.window,
+    )
     trainer = VQDNATrainer(
         model=codec,
         args=training_args,
         data_collator=NucleotideCollator(),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
-        sums_function=codec_sums,
+        sums_function=recorder.counting(codec_sums),
         metrics_function=codec_metrics,
-        callbacks=[CodebookMonitor(codec.config.codebook_sizes)],
+        callbacks=[CodebookMonitor(codec.config.codebook_sizes), recorder],
     )
     if not trainer.train_and_report(checkpoint, overwrite=codec_args.overwrite_output_dir):
         return 130
     trainer.evaluate_and_report()
+    recorder.finish(["eval_results.json"])
     return 0
 
 

@@ -17,7 +17,9 @@ from vqdna_hf import VQDNACodecModel, VQDNAConfig, VQDNAForMaskedLM, build_token
 from vqdna_hf.data import MaskedNucleotideCollator
 from vqdna_hf.training import (
     CorpusArguments,
+    RunRecorder,
     VQDNATrainer,
+    corpus_rows,
     count_parameters,
     find_checkpoint,
     load_pretrained,
@@ -75,6 +77,7 @@ def main() -> int:
     checkpoint = find_checkpoint(
         training_args.output_dir, training_args.resume_from_checkpoint, mlm_args.overwrite_output_dir
     )
+    recorder = RunRecorder("mlm", (mlm_args, corpus_args, training_args), checkpoint)
     set_seed(training_args.seed)
     model = make_model(mlm_args)
     longest = model.config.max_position_embeddings
@@ -84,6 +87,12 @@ def main() -> int:
         )
     train_dataset, eval_dataset = corpus_args.datasets(training_args)
     logger.info("model: %s", count_parameters(model))
+    recorder.describe(
+        model,
+        lambda: corpus_rows(train_dataset.corpus, eval_dataset.corpus, corpus_args.accessions),
+        windows=len(eval_dataset),
+        window=corpus_args.window,
+    )
     trainer = VQDNATrainer(
         model=model,
         args=training_args,
@@ -95,12 +104,14 @@ def main() -> int:
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=build_tokenizer(model_max_length=longest),
-        sums_function=masked_lm_sums,
+        sums_function=recorder.counting(masked_lm_sums),
         metrics_function=masked_lm_metrics,
+        callbacks=[recorder],
     )
     if not trainer.train_and_report(checkpoint, overwrite=mlm_args.overwrite_output_dir):
         return 130
     trainer.evaluate_and_report()
+    recorder.finish(["eval_results.json"])
     return 0
 
 

@@ -1,6 +1,7 @@
 """The demo, whole but short, on simulated data: it runs, and every number in its table is one that was measured."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -16,9 +17,11 @@ from transformers import set_seed
 
 from vqdna_hf import VQDNACodecModel, VQDNAForMaskedLM
 from vqdna_hf.data import Corpus, MaskedNucleotideCollator, NucleotideCollator, TiledDataset
+from vqdna_hf.hub import validate_card
 from vqdna_hf.training import list_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
+CARD_ROW = re.compile(r"^\| (.+?) \| (-?\d[\d.]*) \|  \| 0 \| .+? \|$", flags=re.MULTILINE)
 ROW = re.compile(r"^\| (.+?) \| ([\d.-]+) \| (.+?) \|$", flags=re.MULTILINE)
 
 
@@ -119,7 +122,40 @@ def test_export_is_whole(run: tuple[Path, str]) -> None:
     names = {path.name for path in (folder / "vqdna-hrq").iterdir()}
     assert {"README.md", "config.json", "model.safetensors", "modeling_vqdna.py", "tokenizer.json"} <= names
     card = (folder / "vqdna-hrq" / "README.md").read_text()
-    assert card.startswith("---\n")
-    assert "SIMULATED" in card
-    assert "knows no biology" in card
+    assert card == (folder / "runs" / "vqdna-hrq.md").read_text()
     assert not list_checkpoints(folder / "vqdna-hrq")
+
+
+def test_card_says_what_the_stages_measured(run: tuple[Path, str]) -> None:
+    folder, printed = run
+    text = (folder / "vqdna-hrq" / "README.md").read_text()
+    card = validate_card(text)
+    tuned = json.loads((folder / "runs/pretrained/results/pretrained/eval_results.json").read_text())
+    measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert measured == {
+        "matthews_correlation": tuned["eval_matthews_correlation"],
+        "f1": tuned["eval_f1"],
+        "accuracy": tuned["eval_accuracy"],
+    }
+    # The table that the demo printed and the card's are of the same numbers.
+    in_card = {name.strip(): float(value) for name, value in CARD_ROW.findall(text)}
+    reloaded = "the exported folder, reloaded elsewhere"
+    assert in_card == {name: value for name, value in table(printed).items() if name != reloaded}
+    assert len(in_card) == 15
+
+
+def test_card_says_what_was_read(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    text = (folder / "vqdna-hrq" / "README.md").read_text()
+    first = text.split("---\n", 2)[2].splitlines()[:4]
+    assert any("SIMULATED" in line and "knows no biology" in line for line in first)
+    for name in ("simulated_0.fa", "simulated_1.fa", "simulated_promoters/train.csv"):
+        path = folder / "runs" / name
+        row = next(line for line in text.splitlines() if f"| {path.name} |" in line)
+        assert "| none | simulated |" in row
+        assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] in row
+    bases = [int(value.replace(",", "")) for value in re.findall(r"([\d,]+) (?:bases to learn from|held out)", text)]
+    assert sum(bases) == 2 * 2_000_000
+    steps = re.findall(r"^\| stage [123]: [a-z-]+(?:, control from random weights)? \| 0 \| .*? \| 50 \| ([\d,]+) \|",
+                       text, flags=re.MULTILINE)  # fmt: skip
+    assert steps[:2] == ["409,600", "204,800"]  # 50 steps of 64 and of 32 windows of 128 bases

@@ -18,7 +18,8 @@ from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForSequenceClassifi
 from vqdna_hf.hub import export
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "examples/README.md"]
+LAYERS = ["data", "training", "evaluation", "hub"]
+PAGES = ["README.md", "examples/README.md", "docs/hub.md", "docs/switches.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -95,3 +96,15 @@ def test_docstrings_run() -> None:
         assert result.failed == 0, module.name
         attempted += result.attempted
     assert attempted > 50
+
+
+@pytest.mark.parametrize("module", ["vqdna_hf", *(f"vqdna_hf.{part}" for part in LAYERS)])
+def test_every_public_name_has_an_example(module: str) -> None:
+    import importlib
+    import inspect
+
+    public = importlib.import_module(module)
+    values = {name: getattr(public, name) for name in public.__all__}
+    documented = {name: value for name, value in values.items() if inspect.isclass(value) or inspect.isfunction(value)}
+    assert documented
+    assert [name for name, value in documented.items() if ">>> " not in (inspect.getdoc(value) or "")] == []

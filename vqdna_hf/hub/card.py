@@ -1,76 +1,312 @@
-"""Model cards written from the results of a run: what was not measured cannot get in."""
+"""Model cards, written from the files of finished runs: what was not measured cannot get in."""
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
+import torch
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub.repocard_data import model_index_to_eval_results
+from huggingface_hub.utils import validate_repo_id
+from safetensors import safe_open
 
-_CITATION = """@inproceedings{li2024vqdna,
-  title={VQDNA: Unleashing the Power of Vector Quantization for Multi-Species Genomic Sequence Modeling},
-  author={Li, Siyuan and Wang, Zedong and Liu, Zicheng and Wu, Di and Tan, Cheng and Zheng, Jiangbin and
-          Huang, Yufei and Li, Stan Z.},
-  booktitle={International Conference on Machine Learning},
-  year={2024}
-}"""
+from vqdna_hf.data.files import write_text
+
+from . import card_text
+from .card_text import PIPELINE_TAGS
+from .prose import Numbers, check_prose, names_a_metric
+from .runs import Result, Run, dataset_name, load_controls, load_run, load_runs, measured_results
+
+# The identifiers of https://huggingface.co/docs/hub/repositories-licenses that a model of this package can have.
+HUB_LICENSES = {
+    "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0",
+    "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause",
+    "bsd-3-clause-clear", "c-uda", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
+    "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cdla-sharing-1.0",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1",
+    "eupl-1.2", "agpl-3.0", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "lppl-1.3c",
+    "ms-pl", "mpl-2.0", "odc-by", "odbl", "openrail++", "osl-3.0", "postgresql", "ofl-1.1", "ncsa", "unlicense",
+    "zlib", "pddl", "lgpl-lr", "unknown",
+}  # fmt: skip
+_SECTIONS = ("Use", "Intended use", "Data", "Results", "Training", "Limits", "Licence", "Citation")
+_TAGS = ["dna", "genomics", "vqdna", "vq-vae", "custom_code"]
+_HEADING = re.compile(r"^## (.+)$", flags=re.MULTILINE)
+
+Folder = str | os.PathLike[str]
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; floats are shown with four digits.
-
-    >>> print(markdown_table(["level", "usage"], [[1, 0.5]]))
-    | level | usage |
-    |---|---|
-    | 1 | 0.5000 |
-    """
-
-    def show(value: Any) -> str:
-        return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    return "\n".join(lines + [f"| {' | '.join(show(value) for value in row)} |" for row in rows])
-
-
-def write_card(
+def model_card(
     name: str,
-    template: str,
+    runs: Sequence[Folder],
     *,
-    summary: str,
-    data: Sequence[Mapping[str, Any]],
-    results: Sequence[Mapping[str, Any]],
-    values: Mapping[str, Any],
+    controls: Sequence[Folder] = (),
+    summary: str = "",
+    limits: str = "",
+    use: str = "",
+    command: str = "",
+    license: str = "apache-2.0",
+    datasets: Sequence[str] = (),
+    base_model: str | None = None,
 ) -> str:
-    """Fill a card's template.
+    """Write a card from finished runs; no number is an argument.
 
     Args:
-        name: of the model.
-        template: Markdown with `{name}`, `{summary}`, `{data}`, `{results}`, `{citation}` and the keys of `values`.
-        summary: one paragraph: what the model is and what it was trained on.
-        data: rows with equal keys: the sequences it saw.
-        results: rows with the keys `metric`, `value`, `measured on`.
-        values: further fields of the template.
+        name: of the repository, `organisation/name`, or of a local folder.
+        runs: folders of finished runs that differ in the seed alone. The card is for the weights of the first one;
+            values are means over all.
+        controls: folders of runs with `--random_init True`, otherwise equal.
+        summary: what the model is for, in a sentence or two.
+        limits: what it cannot do, besides what its records say.
+        use: more about what it is for.
+        command: one that does all of it, such as `make demo`.
+        license: an identifier of the Hub's.
+        datasets: ids on the Hub, if the data stand there too.
+        base_model: id on the Hub; default: what the runs started from, if that was a model on the Hub.
 
     Returns:
-        The card: YAML front matter and text.
+        Markdown with metadata in front, the results as a `model-index`. (The Hub's newer `.eval_results/` files are
+        for data sets that are registered there as benchmarks; the data sets here are not.)
 
     Raises:
-        ValueError: if the template has a field that nothing fills, or no result is given.
+        ValueError: if a run cannot be used (see `load_runs`, `load_controls`, `look_up`), the name, license or an id is
+            none of the Hub's, or a text holds a number that the runs do not know (see `check_prose`).
+
+    Example:
+
+    >>> model_card("organisation/model", [])
+    Traceback (most recent call last):
+    ...
+    ValueError: a card needs a finished run: give at least one folder
     """
-    if not results:
-        raise ValueError("a card without a measured result says nothing: pass results")
-    metadata = ModelCardData(
-        language="dna",
-        license="apache-2.0",
+    loaded = load_runs(runs)
+    compared = load_controls(loaded, controls)
+    rows = measured_results(loaded, compared)
+    numbers = _numbers(loaded, compared, rows)
+    texts = {"summary": summary, "limits": limits, "use": use, "command": command}
+    for where, text in texts.items():
+        check_prose(text, numbers, where)
+    metadata = _metadata(name, loaded[0], rows, numbers, license, datasets, base_model)
+    sections = _sections(name, loaded, compared, rows, texts, license)
+    card = f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+    validate_card(card)
+    return card
+
+
+def _sections(
+    name: str,
+    runs: Sequence[Run],
+    controls: Sequence[Run],
+    rows: Sequence[Result],
+    texts: Mapping[str, str],
+    license: str,
+) -> list[str]:
+    run = runs[0]
+    return [
+        card_text.opening(name, run, texts["summary"]),
+        card_text.use(name, run),
+        card_text.intended_use(texts["use"]),
+        card_text.data(run),
+        card_text.results(rows, runs, controls),
+        card_text.training(run, runs, controls, texts["command"]),
+        card_text.limits(rows, run, runs, texts["limits"]),
+        card_text.citation(run.record["versions"]["vqdna_hf"], license),
+    ]
+
+
+def _numbers(runs: Sequence[Run], controls: Sequence[Run], rows: Sequence[Result]) -> Numbers:
+    """What the texts of the card may say."""
+    records = [record for run in (*runs, *controls) for _, record in run.chain()]
+    numbers = Numbers.of(records, [value for row in rows for value in (row.mean, row.sd) if value is not None])
+    numbers.named += [("seeds", float(len(runs))), ("runs", float(len(runs)))]
+    return numbers
+
+
+def _metadata(
+    name: str,
+    run: Run,
+    rows: Sequence[Result],
+    numbers: Numbers,
+    license: str,
+    datasets: Sequence[str],
+    base_model: str | None,
+) -> ModelCardData:
+    """What the Hub reads. No language: `dna` is an ISO code too, of a language that people speak."""
+    on_hub = [parent for parent in run.unrecorded() if parent.count("/") == 1]
+    base_model = base_model or (on_hub[-1] if on_hub else None)
+    for repository in (name, *datasets, *([base_model] if base_model else [])):
+        validate_repo_id(repository)
+    if names_a_metric(words := re.sub(r"[-_/]", " ", name)):
+        check_prose(words, numbers, "name")
+    own = [row for row in rows if row.stage == run.record["stage"] and not row.control]
+    return ModelCardData(
+        license=license,
         library_name="transformers",
-        tags=["dna", "genomics", "vq-vae", "custom_code"],
-        model_name=name,
+        pipeline_tag=PIPELINE_TAGS[run.record["model"]["class"]],
+        tags=[*_TAGS, *(["simulated-data"] if card_text.is_simulated(run) else [])],
+        datasets=list(datasets) or None,
+        base_model=base_model,
+        metrics=list(dict.fromkeys(row.metric for row in own)),
+        model_name=name.rpartition("/")[2],
+        eval_results=[_eval_result(row, run) for row in own],
     )
-    tables = {
-        key: markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else "none"
-        for key, rows in (("data", data), ("results", results))
-    }
-    fields = {"name": name, "summary": summary, "citation": _CITATION, **tables, **values}
+
+
+def _eval_result(row: Result, run: Run) -> EvalResult:
+    """The model's own results only: what the runs behind it measured is another model's."""
+    is_test = row.stage == "classification"
+    arguments: dict[str, Any] = {"seeds": row.seeds}
+    if row.sd is not None:
+        arguments |= {"aggregation": "mean", "standard_deviation": row.sd}
+    if row.metric == "f1":
+        arguments["average"] = "macro"
+    return EvalResult(
+        task_type=PIPELINE_TAGS[run.record["model"]["class"]],
+        dataset_type=dataset_name(run.record) if is_test else "held-out-sequences",
+        dataset_name=row.measured_on,
+        dataset_split="test" if is_test else "held-out",
+        metric_type=row.metric,
+        metric_name=row.label.strip(),
+        metric_value=row.mean,
+        metric_args=arguments,
+    )
+
+
+def validate_card(text: str) -> ModelCard:
+    """Check a card without the network: metadata that the Hub understands and that survive a round trip.
+
+    Args:
+        text: the whole card.
+
+    Returns:
+        The card as `huggingface_hub` reads it.
+
+    Raises:
+        ValueError: if there are no metadata, they do not survive being read and written, the license is none of the
+            Hub's, the task is unknown, a result is no finite number, or a section is missing.
+
+    Example:
+
+    >>> validate_card("# A model")
+    Traceback (most recent call last):
+    ...
+    ValueError: the card has no metadata: it must begin with a block of YAML between two lines ---
+    """
+    block = REGEX_YAML_BLOCK.search(text)
+    if block is None:
+        raise ValueError("the card has no metadata: it must begin with a block of YAML between two lines ---")
     try:
-        body = template.format_map(fields)
-    except KeyError as error:
-        raise ValueError(f"the card's template asks for {error}, which the run does not give") from error
-    return f"---\n{metadata.to_yaml()}\n---\n\n{body}"
+        metadata = yaml.safe_load(block.group(2))
+        card = ModelCard(text)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(f"the card's metadata cannot be read: {error}") from error
+    if card.data.license not in HUB_LICENSES:
+        raise ValueError(f"license {card.data.license!r} is none of the Hub's identifiers, such as apache-2.0 or mit")
+    if card.data.pipeline_tag not in PIPELINE_TAGS.values():
+        raise ValueError(f"pipeline_tag {card.data.pipeline_tag!r} is no task of these models")
+    if not metadata.get("model-index"):
+        raise ValueError("the card has no results (model-index): a card without a measured number says nothing")
+    _, results = model_index_to_eval_results(metadata["model-index"])
+    for result in results:
+        value = result.metric_value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"the result {result.metric_name or result.metric_type} is {value!r}, no finite number")
+    again = ModelCard(str(card))
+    if results != card.data.eval_results or again.data.to_dict() != metadata or again.text != card.text:
+        raise ValueError("the card's metadata change when they are read and written again")
+    found = _HEADING.findall(card.text)
+    if missing := [section for section in _SECTIONS if section not in found]:
+        raise ValueError(f"the card has no section {', '.join(missing)}")
+    if 'revision="<commit>"' not in card.text:
+        raise ValueError("the card does not say that a revision should be pinned")
+    return card
+
+
+def validate_card_on_hub(text: str, endpoint: str | None = None) -> None:
+    """Ask the Hub whether it accepts a card; `validate_card` comes first.
+
+    Args:
+        text: the whole card.
+        endpoint: address of the Hub; default: `HF_ENDPOINT`, or the public one.
+
+    Raises:
+        ValueError: if the card is refused, here or there.
+        ConnectionError: if the Hub cannot be reached.
+
+    Example:
+
+    >>> validate_card_on_hub("no front matter")
+    Traceback (most recent call last):
+    ...
+    ValueError: the card has no metadata: it must begin with a block of YAML between two lines ---
+    """
+    card = validate_card(text)
+    before = constants.ENDPOINT
+    constants.ENDPOINT = (endpoint or before).rstrip("/")
+    try:
+        card.validate()
+    except ValueError as error:
+        raise ValueError(f"{constants.ENDPOINT} refuses the card: {error}") from error
+    except Exception as error:  # the library's HTTP client has changed its name, and its exceptions with it
+        raise ConnectionError(f"{constants.ENDPOINT} could not check the card: {error}") from error
+    finally:
+        constants.ENDPOINT = before
+
+
+def write_card_files(
+    card: str, run: Folder, *, export_dir: Folder | None = None, card_dir: Folder | None = None
+) -> list[Path]:
+    """Write one card to all its places, each atomically.
+
+    Args:
+        card: from `model_card`.
+        run: the folder whose weights the card is about, the first of the card's runs.
+        export_dir: gets `README.md`. It must hold the weights of `run`; adapters are not compared, since an export may
+            have merged them.
+        card_dir: gets `<name>.md`; made if need be.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: if the card is not valid, the run's weights have changed, or the export's weights are others.
+
+    Example:
+
+    >>> write_card_files("no front matter", "runs/tuned", card_dir="model_cards")
+    Traceback (most recent call last):
+    ...
+    ValueError: the card has no metadata: it must begin with a block of YAML between two lines ---
+    """
+    name = validate_card(card).data.model_name
+    weights = load_run(run).record["weights"]
+    files = []
+    if export_dir is not None:
+        if not any(file.startswith("adapter_model") for file in weights):
+            _check_same_weights(Path(run), Path(export_dir))
+        files.append(Path(export_dir) / "README.md")
+    if card_dir is not None:
+        Path(card_dir).mkdir(parents=True, exist_ok=True)
+        files.append(Path(card_dir) / f"{name}.md")
+    for file in files:
+        write_text(file, card)
+    return files
+
+
+def _check_same_weights(run: Path, export_dir: Path) -> None:
+    exported = dict(_tensors(export_dir))
+    for name, tensor in _tensors(run):
+        if name not in exported or not torch.equal(tensor, exported[name]):
+            raise ValueError(f"{export_dir} holds other weights than {run} ({name}): this is another model's card")
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118  safe_open is no dictionary
+                yield name, weights.get_tensor(name)

@@ -21,6 +21,10 @@ def check_export_folder(folder: str | Path) -> None:
 
     Raises:
         ValueError: if `folder` is a file, or a folder with content but without a configuration of this package.
+
+    Example:
+
+    >>> check_export_folder("a/place/that/is/free")
     """
     folder = Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

@@ -14,7 +14,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class CorpusArguments:
-    """Which sequences to learn from, and which to hold out."""
+    """Which sequences to learn from, and which to hold out.
+
+    Each field is a flag of stages 1 and 2; sizes are in nucleotides.
+
+    Example:
+
+    >>> arguments = CorpusArguments(train_files=["genomes/"], held_out=["chr21"], weights='{"*alts*": 0.1}')
+    >>> arguments.window, arguments.validation_fraction
+    (512, 0.05)
+    """
 
     train_files: list[str] = field(
         metadata={"help": "FASTA files (.gz too), Parquet files, folders of them, or patterns."}
@@ -34,6 +43,10 @@ class CorpusArguments:
     window: int = field(default=512, metadata={"help": "Nucleotides a training window, special tokens not counted."})
     max_eval_windows: int | None = field(default=1024, metadata={"help": "Held-out windows to evaluate on."})
     reverse_complement: bool = field(default=True, metadata={"help": "Read the other strand half of the time."})
+    accessions: str | None = field(
+        default=None,
+        metadata={"help": "Table with the columns file, accession, species; default: index.tsv in a folder above."},
+    )
 
     def load(self, seed: int) -> tuple[Corpus, Corpus]:
         """Read the files and return the training and the held-out corpus.

@@ -1,0 +1,177 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""The command `vqdna`: one function a verb, one line an error, and a quick start."""
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from example_scripts import TINY_CODEC, TINY_MODEL, assert_same_weights, process_environment
+
+import vqdna_hf
+from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForSequenceClassification, cli, hub
+
+VERBS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
+
+
+def make_run(kind: str, folder: Path) -> None:
+    """What a finished run leaves: weights, configuration, and Trainer's own files."""
+    torch.manual_seed(0)
+    model: Any = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC)).train()
+    model(torch.randint(5, 9, (4, 40)))
+    if kind == "classifier":
+        model = VQDNAForSequenceClassification.from_codec(model.eval(), **TINY_MODEL)
+    model.save_pretrained(folder)
+    (folder / "trainer_state.json").write_text("{}")
+    (folder / "optimizer.pt").write_bytes(b"no part of an export")
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"vqdna_hf {vqdna_hf.__version__}"
+    for words in ([], ["--help"], ["-h"]):
+        assert cli.main(words) == 0
+        shown = capsys.readouterr().out
+        assert all(verb in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_shows_an_example_that_parses(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    document = inspect.getdoc(VERBS[verb]) or ""
+    example = document.partition("Example: `")[2].partition("`")[0]
+    assert example.startswith(f"vqdna {verb} ")
+    assert f"Example: {example}" in shown
+    seen: list[Any] = []
+    for name in ("push", "export_run"):  # the functions behind the verbs
+        monkeypatch.setattr(hub, name, lambda *words, **options: seen.append((words, options)))
+    assert cli.main(example.split()[1:]) == 0
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["psuh"], "No such command 'psuh'. Did you mean 'push'?"),
+        (["--nonsense"], "No such option: --nonsense"),
+        (["push"], "Missing argument 'REPO'."),
+        (["push", "org/name", "--privat"], "No such option: --privat"),
+        (["push", "org/name", "more"], "Got unexpected extra argument"),
+        (["push", "org/name", "--folder"], "Option '--folder' requires an argument"),
+        (["push", "name", "--folder", "x"], "'name' is no repository of the Hub: write organisation/name"),
+        (["push", "org/name", "--folder", "no/such"], "no/such: no such folder"),
+        (["export", "no/such", "place"], "no/such: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    written = capsys.readouterr()
+    assert written.err.startswith(f"error: {message}")
+    assert written.err.count("\n") == 1
+    assert not written.out
+
+
+def test_push_hands_its_words_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def record(*words: Any, **options: Any) -> str:
+        calls.append((*words, options))
+        return "the report"
+
+    monkeypatch.setattr(hub, "push", record)
+    assert cli.main(["push", "org/name"]) == 0
+    line = "push org/name --folder out --private --revision next --message why --dry-run"
+    assert cli.main(line.split()) == 0
+    assert capsys.readouterr().out == "the report\n" * 2
+    plain = {"private": False, "revision": "main", "message": None, "dry_run": False}
+    full = {"private": True, "revision": "next", "message": "why", "dry_run": True}
+    assert calls == [(Path("vqdna-hrq"), "org/name", plain), (Path("out"), "org/name", full)]
+
+
+def test_an_interrupt_is_130_and_a_bug_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_it(error: type[BaseException]) -> Any:
+        def fail(*_: Any, **__: Any) -> None:
+            raise error("why")
+
+        return fail
+
+    monkeypatch.setattr(hub, "push", raise_it(KeyboardInterrupt))
+    assert cli.main(["push", "org/name"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    monkeypatch.setattr(hub, "push", raise_it(AttributeError))
+    with pytest.raises(AttributeError):
+        cli.main(["push", "org/name"])
+    monkeypatch.setattr(hub, "push", raise_it(ValueError))
+    monkeypatch.setenv("VQDNA_DEBUG", "1")
+    with pytest.raises(ValueError, match="why"):
+        cli.main(["push", "org/name"])
+
+
+@pytest.mark.parametrize("kind", ["codec", "classifier"])
+def test_export_writes_the_run_in_its_own_class(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, folder = tmp_path / "run", tmp_path / "export"
+    make_run(kind, run)
+    name = {"codec": "VQDNACodecModel", "classifier": "VQDNAForSequenceClassification"}[kind]
+    assert cli.main(["export", str(run), str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}: {name}\n"
+    assert_same_weights(run, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == [name]
+    assert "AutoModel" in config["auto_map"]
+    files = {path.name for path in folder.iterdir()}
+    assert {"tokenizer.json", "configuration_vqdna.py"} <= files
+    assert not files & {"README.md", "optimizer.pt", "trainer_state.json"}
+
+    (run / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# Card\n")
+    assert cli.main(["export", str(run), str(folder)]) == 0
+    assert (folder / "README.md").read_text() == (run / "README.md").read_text()
+    assert hub.check_publishable(folder)
+
+
+def test_export_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(run: Path, folder: Path) -> str:
+        assert cli.main(["export", str(run), str(folder)]) == 2
+        return capsys.readouterr().err
+
+    run = tmp_path / "run"
+    run.mkdir()
+    assert "it holds no config.json" in refused(run, tmp_path / "export")
+    (run / "adapter_config.json").write_text("{}")
+    assert "holds an adapter, not a model: merge it into its base" in refused(run, tmp_path / "export")
+    make_run("codec", run)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    assert "is no earlier export" in refused(run, tmp_path / "thesis")
+    (run / "model.safetensors").write_bytes(b"cut off")
+    assert "the weights cannot be read" in refused(run, tmp_path / "export")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    assert "architectures names 'BertModel'" in refused(run, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_help_needs_neither_torch_nor_transformers() -> None:
+    # The file by itself: importing the package around it registers classes with Transformers.
+    code = (
+        "import runpy, sys\n"
+        f"main = runpy.run_path({cli.__file__!r})['main']\n"
+        "assert main(['push', '--help']) == 0\n"
+        "print([name for name in ('torch', 'transformers', 'huggingface_hub', 'numpy') if name in sys.modules])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=process_environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"

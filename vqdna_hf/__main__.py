@@ -1,0 +1,8 @@
+"""`python -m vqdna_hf` is the command `vqdna`."""
+
+import sys
+
+from vqdna_hf.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""From the folder of a finished run to a folder for the Hub."""
+
+from pathlib import Path
+
+from vqdna_hf.training import load_pretrained
+
+from .export import check_export_folder, export
+from .publishable import read_config, saved_class
+
+
+def export_run(run: str | Path, folder: str | Path) -> str:
+    """Write the model that a run saved as a Hub folder, in the class that it was saved from.
+
+    Args:
+        run: `--output_dir` of a script in `examples/`, or one of its checkpoints: a codec, or a model with any head.
+        folder: of the export; an earlier export in this place is replaced. A card in the run (`README.md`) goes along.
+
+    Returns:
+        The name of the model's class.
+
+    Raises:
+        ValueError: if `run` holds no whole model of this package, or `folder` is in use for something else.
+
+    Example:
+
+    >>> export_run("no/such/run", "vqdna-hrq")
+    Traceback (most recent call last):
+    ValueError: no/such/run: no such folder
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise ValueError(f"{run}: no such folder")
+    check_export_folder(folder)  # before the weights are read
+    cls = saved_class(run / "config.json", read_config(run))
+    card = run / "README.md"
+    export(load_pretrained(cls, run), folder, card.read_text() if card.is_file() else None)
+    return cls.__name__

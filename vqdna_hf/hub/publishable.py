@@ -1,0 +1,299 @@
+"""Whether a folder may go to the Hub: one of our exports, whole, without pickles, and nothing else in it."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+
+from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
+from vqdna_hf.model.modeling_vqdna import (
+    VQDNAForMaskedLM,
+    VQDNAForSequenceClassification,
+    VQDNAForTokenClassification,
+    VQDNAModel,
+)
+from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
+
+_CONFIGURATIONS = {config.model_type: config for config in (VQDNACodecConfig, VQDNAConfig)}
+_CLASSES: dict[str, type[PreTrainedModel]] = {
+    cls.__name__: cls
+    for cls in (
+        VQDNACodecModel,
+        VQDNAModel,
+        VQDNAForMaskedLM,
+        VQDNAForSequenceClassification,
+        VQDNAForTokenClassification,
+    )
+}
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_CODE = re.compile(r"(configuration|modeling|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py")
+_INDEX = "model.safetensors.index.json"
+_CODEC = "codec"  # the subfolder in which an export may carry the whole codec, decoder included
+_GRAPH = {  # what `export_onnx` writes, at the place that its documentation names
+    f"onnx/{name}"
+    for name in ("model.onnx", "model.onnx.data", "config.json", "tokenizer.json", "tokenizer_config.json")
+}
+_NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md")
+_ALLOWED = {
+    *_NEEDED, *_GRAPH, f"{_CODEC}/config.json", "generation_config.json", "special_tokens_map.json", "requirements.txt",
+    "LICENSE", "NOTICE", "CITATION.cff",
+}  # fmt: skip
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
+_HANDLER = "handler.py"
+
+
+def is_export_file(path: str) -> bool:
+    """Whether this name belongs to an export alone, so that a newer export without the file makes it stale.
+
+    Weights, shards and their index, the package's own code, the codec's subfolder, and the ONNX graph, which would be
+    of other weights; anything else in a repository may be the user's.
+
+    >>> ours = ("model-00002-of-00003.safetensors", "modeling_vqdna.py", "onnx/model.onnx")
+    >>> [is_export_file(name) for name in ours]
+    [True, True, True]
+    >>> [is_export_file(name) for name in ("notes.md", "handler.py", "plots/model.safetensors", ".gitattributes")]
+    [False, False, False, False]
+    """
+    own = _GRAPH | {f"{_CODEC}/config.json"}
+    return path in own or _is_weights(path) or _CODE.fullmatch(path) is not None
+
+
+def _is_weights(path: str) -> bool:
+    name = path.removeprefix(f"{_CODEC}/")
+    return name == _INDEX or _WEIGHTS.fullmatch(name) is not None
+
+
+def check_publishable(folder: str | Path) -> list[str]:
+    """Check a folder before any of it is sent, by reading headers and codebooks, not the whole of the weights.
+
+    Args:
+        folder: an export (see `export`) with its card.
+
+    Returns:
+        The files to publish, sorted; names are relative to the folder, with slashes.
+
+    Raises:
+        ValueError: that names the file (and the tensor), if the folder is no export of this package; a needed file
+            is missing or cannot be read; the weights are not safetensors, are incomplete, or do not fit the
+            configuration; a codebook is untrained or holds NaN or infinity; or the folder holds anything that does
+            not belong to an export.
+
+    Example:
+
+    >>> check_publishable("no/such/folder")
+    Traceback (most recent call last):
+    ValueError: no/such/folder: no such folder; write one with `vqdna export RUN FOLDER`
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; write one with `vqdna export RUN FOLDER`")
+    config = read_config(folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    models = {folder: config}
+    if any(name.startswith(f"{_CODEC}/") for name in names):
+        models[folder / _CODEC] = read_config(folder / _CODEC)
+    code = set().union(*(_check_code(folder, config) for config in models.values()))
+    for name in names:
+        _check_name(folder, name, code)
+    for name in _NEEDED:
+        if name not in names:
+            card = "; a model without a card is not published" if name == "README.md" else ": export it again"
+            raise ValueError(f"{folder / name} is missing{card}")
+    _read_json(folder / "tokenizer.json")
+    _read_json(folder / "tokenizer_config.json")
+    _check_card(folder / "README.md")
+    for place, config in models.items():
+        _check_weights(place, config)
+    return names
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} cannot be read: it is no JSON object")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model of this package.
+
+    Raises:
+        ValueError: if there is none, it cannot be read, or it is of another kind of model.
+    """
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ValueError(f"{folder} holds an adapter, not a model: merge it into its base and export that")
+        raise ValueError(f"{folder}: not a model's folder: it holds no config.json")
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") not in _CONFIGURATIONS:
+        raise ValueError(f"{folder / 'config.json'}: model_type {config.get('model_type')!r} is none of this package")
+    return config
+
+
+def saved_class(path: Path, config: dict[str, Any]) -> type[PreTrainedModel]:
+    """The class of this package that a configuration was saved from.
+
+    Args:
+        path: of the configuration, for the message.
+        config: its content.
+
+    Raises:
+        ValueError: if `architectures` names no class of this package.
+
+    >>> saved_class(Path("config.json"), {"architectures": ["VQDNAForMaskedLM"]}).__name__
+    'VQDNAForMaskedLM'
+    """
+    architecture = (config.get("architectures") or [None])[0]
+    if architecture not in _CLASSES:
+        raise ValueError(f"{path}: architectures names {architecture!r}, and it must be one of {sorted(_CLASSES)}")
+    return _CLASSES[architecture]
+
+
+def _check_name(folder: Path, name: str, code: set[str]) -> None:
+    """Refuse what an export never writes: most of it got there by accident."""
+    path = folder / name
+    if not path.is_file():
+        raise ValueError(f"{path} is no file that can be read")
+    if name in _ALLOWED or name in code or _is_weights(name):
+        return
+    if re.fullmatch(r"\.eval_results/[\w.-]+\.yaml", name) or re.fullmatch(r"(\w[\w-]*/)?\w[\w-]*\.(png|svg|md)", name):
+        return
+    if path.suffix.lower() in _PICKLES:
+        raise ValueError(f"{path} may carry a pickle: only safetensors are published; move it away")
+    if any(part.startswith(".") for part in Path(name).parts):
+        raise ValueError(f"{path} is a hidden file: it would be published with the rest; move it away")
+    raise ValueError(f"{path} does not belong to an export: move it away, or export the model again")
+
+
+def _references(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, module.Class) of all code that the configuration names."""
+    references = dict(config.get("auto_map") or {})
+    for task, pipeline in (config.get("custom_pipelines") or {}).items():
+        references[f"custom_pipelines.{task}"] = pipeline.get("impl")
+    for key, value in references.items():
+        for reference in value if isinstance(value, list) else [value]:
+            if reference is not None:
+                yield key, reference
+
+
+def _check_code(folder: Path, config: dict[str, Any]) -> set[str]:
+    """The code files that the configuration and the handler need, each of them there and readable."""
+    auto_map = config.get("auto_map") or {}
+    if "AutoConfig" not in auto_map or "AutoModel" not in auto_map:
+        raise ValueError(
+            f"{folder / 'config.json'} has no auto_map with AutoConfig and AutoModel: nobody could load it without "
+            "this package; write the folder with `vqdna export RUN FOLDER`"
+        )
+    found: dict[str, ast.Module] = {}
+    for key, reference in _references(config):
+        module, _, name = str(reference).rpartition(".")
+        if not module or not module.isidentifier():
+            raise ValueError(f"{folder / 'config.json'}: {key} names {reference!r}, which is no module of this folder")
+        tree = _follow_imports(folder, module, f"{key} in config.json", found)
+        if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
+            raise ValueError(f"{folder / module}.py has no class {name}, which {key} in config.json names")
+    if (folder / _HANDLER).is_file():
+        _follow_imports(folder, "handler", "", found)
+    return set(found)
+
+
+def _follow_imports(folder: Path, module: str, wanted_by: str, found: dict[str, ast.Module]) -> ast.Module:
+    """Read a module and those beside it that it imports into `found`, by file name."""
+    path = folder / f"{module}.py"
+    if path.name in found:
+        return found[path.name]
+    try:
+        tree = ast.parse(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{path} is missing, and {wanted_by} needs it: export the model again") from error
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as Python: {error}") from error
+    found[path.name] = tree
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.level == 1 or (node.level == 0 and (folder / f"{node.module}.py").is_file()):
+            _follow_imports(folder, node.module, path.name, found)
+    return tree
+
+
+def _check_card(path: Path) -> None:
+    try:
+        metadata = metadata_load(path)
+        ModelCard.load(path)
+    except Exception as error:  # YAML has an exception class of its own for each way to be wrong
+        raise ValueError(f"{path}: the metadata cannot be read: {error}") from error
+    if not metadata:
+        raise ValueError(f"{path} has no metadata: a card begins with a block of YAML between two lines `---`")
+
+
+def _check_weights(folder: Path, config: dict[str, Any]) -> None:
+    """All tensors that the configuration asks for are there, in their shapes, and the codebooks hold a vocabulary."""
+    index = folder / _INDEX
+    files = sorted(path.name for path in folder.iterdir() if _WEIGHTS.fullmatch(path.name))
+    if not files:
+        raise ValueError(f"{folder / 'model.safetensors'} is missing: a model is published with its weights")
+    where = dict(_tensors(folder, files))
+    if index.is_file():
+        weight_map = _read_json(index).get("weight_map") or {}
+        if left_over := sorted(set(files) - set(weight_map.values())):
+            raise ValueError(f"{folder / left_over[0]} is not named in {_INDEX}: it is of another export")
+        for name, file in weight_map.items():
+            if where.get(name, (None, None))[0] != file:
+                raise ValueError(f"{index} says that {name} is in {file}, and it is not")
+    elif files != ["model.safetensors"]:
+        raise ValueError(f"{index} is missing beside {files[0]}: the shards cannot be put together without it")
+    expected = _expected_tensors(folder / "config.json", config)
+    if not config.get("quantization_config"):  # which renames tensors
+        for name, shape in expected.items():
+            if name not in where:
+                raise ValueError(f"{folder}: the weights hold no tensor {name}, which config.json asks for")
+            if where[name][1] != shape:
+                file, found = where[name]
+                raise ValueError(f"{folder / file}: {name} has the shape {found}, and config.json asks for {shape}")
+    for name in expected:
+        if ".codebooks." in name and name in where:
+            _check_codebook(folder / where[name][0], name)
+
+
+def _tensors(folder: Path, files: list[str]) -> Iterator[tuple[str, tuple[str, tuple[int, ...]]]]:
+    """(tensor, (file, shape)) by the headers, which also say whether a file is as long as it should be."""
+    for file in files:
+        try:
+            with safe_open(folder / file, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118  safe_open is no dictionary
+                    yield name, (file, tuple(weights.get_slice(name).get_shape()))
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{folder / file}: the weights cannot be read: {error}") from error
+
+
+def _expected_tensors(path: Path, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of the class that was saved; built without memory, on the meta device."""
+    cls = saved_class(path, config)
+    try:
+        with torch.device("meta"):
+            model = cls(cls.config_class.from_dict(config))
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: tuple(value.shape) for name, value in model.state_dict().items() if name not in tied}
+
+
+def _check_codebook(path: Path, name: str) -> None:
+    with safe_open(path, framework="pt") as weights:
+        value = weights.get_tensor(name)
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{path}: {name} holds NaN or infinity: this codebook is no vocabulary")
+    if name.endswith(".initialized") and not bool(value):
+        raise ValueError(f"{path}: {name} is 0: this codebook was never trained; train the codec first (stage 1)")
