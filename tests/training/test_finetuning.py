@@ -88,6 +88,7 @@ def test_codebooks_that_would_move_are_frozen(
 ) -> None:
     """Buffers are no parameters: `requires_grad` does not stop them, and adapters do not save them."""
     classifier.config.freeze_codec = False
+    classifier.vqdna.codec.requires_grad_(True)
     classifier.train()
     book = classifier.vqdna.codec.quantizer.codebooks[0]
     start = book.embed_sum.clone()

@@ -342,6 +342,12 @@ def _add_commitment(loss: Tensor, commitment_loss: Tensor | None, config: VQDNAC
     return loss + config.codec_config.commitment_weight * commitment_loss
 
 
+_LABELS_TAKEN = (
+    "Trainer took the labels away (label_smoothing_factor, compute_loss_func), and without them this model masks no "
+    "codes and learns none: leave the loss to the model"
+)
+
+
 class VQDNAForMaskedLM(VQDNAPreTrainedModel):
     """Masked modelling: predict hidden nucleotides, and the codes that the codec gives the clean sequence there.
 
@@ -401,19 +407,17 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         Args:
             labels: (B, L) the nucleotide ids to predict, -100 elsewhere.
             num_items_in_batch: how many labels the whole optimizer step has, as Trainer counts them.
+
+        Raises:
+            ValueError: if Trainer counts labels and keeps them to itself, as for label smoothing.
         """
+        if num_items_in_batch is not None and labels is None and self.training:
+            raise ValueError(_LABELS_TAKEN)
         hidden_codes = None
         if labels is not None and input_ids is not None and self.config.mask_level == "code":
             hidden_codes = labels != IGNORED
-        outputs = self.vqdna(
-            input_ids,
-            attention_mask,
-            position_ids,
-            inputs_embeds,
-            hidden_codes=hidden_codes,
-            return_dict=True,
-            **kwargs,
-        )
+        kwargs = {**kwargs, "hidden_codes": hidden_codes, "return_dict": True}
+        outputs = self.vqdna(input_ids, attention_mask, position_ids, inputs_embeds, **kwargs)
         states = self.head(outputs.last_hidden_state)
         logits = self.nucleotide_decoder(states)
         result = VQDNAMaskedLMOutput(

@@ -10,8 +10,21 @@ from .arguments import (
 from .callbacks import CodebookMonitor, GracefulInterrupt
 from .checkpoints import CheckpointError, find_checkpoint, list_checkpoints
 from .corpora import CorpusArguments
-from .finetuning import HEAD, LORA_TARGETS, add_lora, freeze_codec, load_config, load_pretrained, random_initialization
+from .finetuning import (
+    HEAD,
+    LORA_TARGETS,
+    add_lora,
+    freeze_codec,
+    load_adapter,
+    load_config,
+    load_pretrained,
+    lora_config,
+    random_initialization,
+    save_adapted_config,
+)
 from .metrics import codec_metrics, codec_sums, masked_lm_metrics, masked_lm_sums
+from .provenance import RunRecorder, parent_record, read_run
+from .sources import corpus_rows, file_sha256, table_rows
 from .trainer import VQDNATrainer, count_parameters
 
 __all__ = [
@@ -21,22 +34,31 @@ __all__ = [
     "CodebookMonitor",
     "CorpusArguments",
     "GracefulInterrupt",
+    "RunRecorder",
     "VQDNATrainer",
     "add_lora",
     "codec_metrics",
     "codec_sums",
+    "corpus_rows",
     "count_parameters",
+    "file_sha256",
     "find_checkpoint",
     "freeze_codec",
     "list_checkpoints",
+    "load_adapter",
     "load_config",
     "load_pretrained",
+    "lora_config",
     "masked_lm_metrics",
     "masked_lm_sums",
     "modernize_arguments",
+    "parent_record",
     "parse_arguments",
     "parse_configuration",
     "parse_dictionary",
     "random_initialization",
+    "read_run",
     "run_script",
+    "save_adapted_config",
+    "table_rows",
 ]

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from vqdna_hf.data.files import write_json
+from vqdna_hf.model.configuration_vqdna import LORA_TARGETS
+from vqdna_hf.model.modeling_vqdna_codec import VQDNACheckpointError
+
 logger = logging.getLogger(__name__)
-
-LORA_TARGETS = ("Wqkv", "Wo", "Wi")
-"""The linear layers of the backbone: attention in and out, MLP in and out."""
-
 
 HEAD = ("classifier.", "head.")
 """The parameters that fine-tuning starts anew when the folder has none for its labels."""
+
+ADAPTED_CONFIG = "model_config.json"
+"""Beside adapters: the configuration of the model they were trained in."""
 
 
 @contextmanager
@@ -52,7 +55,17 @@ def _check_folder(folder: Path, wanted: str) -> None:
 
 
 def load_config(config_class: type[PreTrainedConfig], path: str | PathLike) -> PreTrainedConfig:
-    """Load a model's configuration alone; the errors are those of `load_pretrained`."""
+    """Load a model's configuration alone; the errors are those of `load_pretrained`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> load_config(VQDNAConfig, tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ...: not a model's folder: it holds no config.json
+    """
     _check_folder(Path(path), config_class.model_type)
     try:
         return config_class.from_pretrained(path)
@@ -74,11 +87,22 @@ def load_pretrained(
     Raises:
         ValueError: if there is no such folder, its weights cannot be read, or are missing, left over, or of another
             shape.
+
+    Example:
+
+    >>> import tempfile
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAModel
+    >>> load_pretrained(VQDNAModel, tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ...: not a model's folder: it holds no config.json
     """
     _check_folder(Path(path), cls.config_class.model_type)
     try:
         with _quiet_loading():
             model, info = cls.from_pretrained(path, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
+    except VQDNACheckpointError:
+        raise
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path}: the weights cannot be read: {error}") from error
     except OSError as error:
@@ -109,6 +133,19 @@ def random_initialization(model: PreTrainedModel, input_ids: Tensor) -> PreTrain
     Args:
         model: gives class and configuration.
         input_ids: (B, L) nucleotide ids of some training sequences.
+
+    Example:
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAForSequenceClassification
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForSequenceClassification(config)
+    >>> control = random_initialization(model, torch.randint(5, 9, (4, 32)))
+    >>> [bool(book.initialized) for book in control.vqdna.codec.quantizer.codebooks]
+    [True, True]
     """
     fresh = type(model)(model.config)
     codec = fresh.vqdna.codec
@@ -120,45 +157,185 @@ def random_initialization(model: PreTrainedModel, input_ids: Tensor) -> PreTrain
 
 
 def freeze_codec(model: PreTrainedModel) -> None:
-    """Keep the codec still, codebooks included: they are buffers, which `requires_grad_(False)` does not stop."""
-    model.vqdna.config.freeze_codec = True
-    model.vqdna.train(model.training)
+    """Keep the codec still, codebooks included: they are buffers, which `requires_grad_(False)` does not stop.
+
+    Example:
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAForSequenceClassification
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForSequenceClassification(config)
+    >>> model.config.freeze_codec = False
+    >>> freeze_codec(model.train())
+    >>> model.vqdna.codec.training, any(weight.requires_grad for weight in model.vqdna.codec.parameters())
+    (False, False)
+    """
+    model.base_model.config.freeze_codec = True
+    model.base_model.train(model.training)
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ValueError("adapters (--use_lora) need PEFT: pip install 'vqdna_hf[peft]'") from error
+    return peft
+
+
+def lora_config(
+    model: PreTrainedModel,
+    rank: int = 8,
+    alpha: int = 32,
+    dropout: float = 0.05,
+    targets: Sequence[str] | None = None,
+) -> Any:
+    """The `peft.LoraConfig` that fits a model, for those who use PEFT themselves.
+
+    It adapts four layers in each of the backbone's: attention in and out, MLP in and out. Of a classifier, the head is
+    trained in full and saved along. A base from the Hub is recorded with its revision.
+
+    Args:
+        model: any model of this package but the codec.
+        rank, alpha, dropout: of the adapters.
+        targets: names of linear layers of the backbone; default `LORA_TARGETS`.
+
+    Raises:
+        ValueError: if `peft` is not installed, or a target matches no layer of the backbone.
+
+    Example:
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAForTokenClassification
+    >>> model = VQDNAForTokenClassification(VQDNAConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
+    >>> config = lora_config(model, rank=4)
+    >>> config.task_type.value, sorted(config.target_modules), config.modules_to_save
+    ('TOKEN_CLS', ['Wi', 'Wo', 'Wqkv'], ['head', 'classifier'])
+    """
+    peft = _peft()
+    targets = [target.strip() for target in (targets or LORA_TARGETS)]
+    backbone = model.base_model.backbone
+    linear = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+    if unknown := [target for target in targets if target not in linear]:
+        raise ValueError(f"LoRA targets {unknown} match no module; this backbone has {sorted(linear)}")
+    kinds = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
+    # PEFT has no word for masked language models: there it takes the class down instead.
+    task = next((task for ending, task in kinds.items() if type(model).__name__.endswith(ending)), None)
+    if task is None and model.base_model is model:
+        task = "FEATURE_EXTRACTION"
+    return peft.LoraConfig(
+        task_type=peft.TaskType(task) if task else None,
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        modules_to_save=[prefix.rstrip(".") for prefix in reversed(HEAD)] if hasattr(model, "classifier") else None,
+        revision=getattr(model.config, "_commit_hash", None),
+    )
 
 
 def add_lora(
     model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None = None
 ) -> nn.Module:
-    """Put low-rank adapters on the backbone; the head is trained in full and saved with them.
+    """Put low-rank adapters on the backbone; see `lora_config` for the arguments and errors.
 
     The codec is frozen: adapters save parameters only, and codebooks that move would be lost.
 
+    Example:
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAForSequenceClassification
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> model = VQDNAForSequenceClassification(config)
+    >>> adapted = add_lora(model, rank=4, alpha=8, dropout=0.0)
+    >>> sum(hasattr(module, "lora_A") for module in adapted.modules())  # four a layer
+    8
+    """
+    config = lora_config(model, rank, alpha, dropout, targets)
+    freeze_codec(model)
+    return _peft().get_peft_model(model, config)
+
+
+def save_adapted_config(model: nn.Module, folder: str | PathLike) -> None:
+    """Write down the configuration that adapters were trained with, which PEFT does not keep.
+
+    Labels, pooling and strands are the model's and not the adapters': the base's own configuration knows others.
+    `VQDNATrainer` calls this whenever it saves adapters.
+
     Args:
-        model: a sequence or token classifier.
-        rank, alpha, dropout: of the adapters.
-        targets: names of linear layers; default `LORA_TARGETS`.
+        model: with or without adapters.
+        folder: of the adapters; gets `model_config.json`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNAConfig
+    >>> folder = tempfile.mkdtemp()
+    >>> save_adapted_config(SimpleNamespace(config=VQDNAConfig(num_labels=5)), folder)
+    >>> len(json.loads((Path(folder) / ADAPTED_CONFIG).read_text())["id2label"])
+    5
+    """
+    values = model.config.to_dict()
+    for name in ("auto_map", "custom_pipelines", "_name_or_path"):
+        values.pop(name, None)
+    write_json(Path(folder) / ADAPTED_CONFIG, values)
+
+
+def load_adapter(
+    cls: type[PreTrainedModel], path: str | PathLike, is_trainable: bool = False, **overrides: Any
+) -> nn.Module:
+    """Load adapters on their base, with the labels and the pooling they were trained with.
+
+    `AutoPeftModelForSequenceClassification.from_pretrained(path)` does the same where the base's own configuration
+    fits; otherwise it must be told: `num_labels=5`.
+
+    Args:
+        cls: the class of the model.
+        path: the adapters' folder. Its base is found as `adapter_config.json` names it.
+        is_trainable: whether to go on training.
+        overrides: keys of the configuration.
 
     Raises:
-        ValueError: if `peft` is not installed, or a target matches no module.
+        ValueError: if `path` holds no adapters, or as `load_pretrained` for the base.
+
+    Example:
+
+    >>> import tempfile
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAForSequenceClassification
+    >>> load_adapter(VQDNAForSequenceClassification, tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ...: holds no adapters (there is no adapter_config.json)
     """
-    try:
-        from peft import LoraConfig, TaskType, get_peft_model
-    except ImportError as error:
-        raise ValueError("--use_lora needs PEFT: pip install 'vqdna_hf[peft]'") from error
-    targets = [target.strip() for target in (targets or LORA_TARGETS)]
-    linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.vqdna.backbone.named_modules()
-        if isinstance(module, nn.Linear)
-    }
-    if unknown := [target for target in targets if target not in linear]:
-        raise ValueError(f"LoRA targets {unknown} match no module; this backbone has {sorted(linear)}")
-    freeze_codec(model)
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=targets,
-        modules_to_save=["head", "classifier"],
+    peft, folder = _peft(), Path(path)
+    if not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder}: holds no adapters (there is no adapter_config.json)")
+    adapter = json.loads((folder / "adapter_config.json").read_text())
+    if (folder / ADAPTED_CONFIG).is_file():
+        values = json.loads((folder / ADAPTED_CONFIG).read_text())
+        overrides = {"config": cls.config_class.from_dict({**values, **overrides})}
+    elif (labels := _labels_of_adapter(folder)) is not None:
+        overrides = {"num_labels": labels, **overrides}
+    base = adapter["base_model_name_or_path"]
+    if not base:
+        raise ValueError(f"{folder / 'adapter_config.json'} names no base_model_name_or_path: load the base yourself")
+    if adapter.get("revision"):
+        overrides["revision"] = adapter["revision"]
+    return peft.PeftModel.from_pretrained(
+        load_pretrained(cls, base, HEAD, **overrides), folder, is_trainable=is_trainable
     )
-    return get_peft_model(model, config)
+
+
+def _labels_of_adapter(folder: Path) -> int | None:
+    """How many labels the classifier saved with the adapters has, if there is one."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        return None
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:
+        shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys() if name.endswith("classifier.weight")]  # noqa: SIM118
+    return shapes[0][0] if shapes else None

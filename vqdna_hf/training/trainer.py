@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from vqdna_hf.model.modeling_vqdna_codec import IGNORED
+
 from .callbacks import GracefulInterrupt
 from .checkpoints import CheckpointError, delete_checkpoints, list_checkpoints
+from .finetuning import save_adapted_config
 from .metrics import MetricsFunction, Sums, SumsFunction
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,31 @@ class VQDNATrainer(Trainer):
         sums_function: what one batch adds to the metrics (see `vqdna_hf.training.metrics`); None for none.
         metrics_function: the metrics of the added-up sums.
         kwargs: of `Trainer`.
+
+    Raises:
+        ValueError: if label smoothing is asked for where it would not smooth this model's loss.
+
+    Example:
+
+    >>> import tempfile
+    >>> from transformers import TrainingArguments
+    >>> from vqdna_hf.data import NucleotideCollator
+    >>> from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecConfig, VQDNACodecModel
+    >>> from vqdna_hf.training.metrics import codec_metrics, codec_sums
+    >>> config = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[4, 8])
+    >>> trainer = VQDNATrainer(
+    ...     model=VQDNACodecModel(config),
+    ...     args=TrainingArguments(
+    ...         tempfile.mkdtemp(), use_cpu=True, max_steps=1, disable_tqdm=True, remove_unused_columns=False
+    ...     ),
+    ...     data_collator=NucleotideCollator(),
+    ...     train_dataset=[{"input_ids": torch.randint(5, 9, (32,)), "seed": 0} for _ in range(8)],
+    ...     sums_function=codec_sums,
+    ...     metrics_function=codec_metrics,
+    ... )
+    >>> trainer.train().global_step  # doctest: +ELLIPSIS
+    {'train_runtime': ...}
+    1
     """
 
     def __init__(
@@ -38,8 +66,8 @@ class VQDNATrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if sums_function is not None and self.args.label_smoothing_factor > 0:
-            raise ValueError("label_smoothing_factor is not for this stage: its loss is the model's own")
+        if self.args.label_smoothing_factor > 0:
+            check_label_smoothing(self.accelerator.unwrap_model(self.model))
         if sums_function is not None:
             self.args.prediction_loss_only = True  # metrics are sums over batches: no prediction need be kept
         if not torch.accelerator.is_available():  # nothing to pin memory for; PyTorch warns at every loader
@@ -47,6 +75,7 @@ class VQDNATrainer(Trainer):
         self._sums_function = sums_function
         self._metrics_function = metrics_function
         self._sums: dict[str, Sums] = {"train": {}, "eval": {}}
+        self._eval_batch = self._eval_rows = 0
         self._window_start = time.perf_counter()
         self.interrupt = GracefulInterrupt()
         self.add_callback(self.interrupt)
@@ -59,6 +88,9 @@ class VQDNATrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """As in Trainer; the batch's sums are set aside on the way."""
+        if self._sums_function is not None and not model.training:
+            # Trainer counted the labels of repeated windows, too.
+            inputs, num_items_in_batch = self._without_repetitions(inputs), None
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if self._sums_function is not None:
             window = self._sums["train" if model.training else "eval"]
@@ -66,6 +98,24 @@ class VQDNATrainer(Trainer):
             for name, value in self._sums_function(inputs, outputs, config).items():
                 window[name] = window[name] + value if name in window else value
         return (loss, outputs) if return_outputs else loss
+
+    def _without_repetitions(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Several processes get equally many batches: the last are filled up from the front of the data set.
+
+        What was there before is masked out, so that every window counts once.
+        """
+        rows = len(inputs["input_ids"])
+        batch = self._eval_batch * self.accelerator.num_processes + self.accelerator.process_index
+        self._eval_batch += 1
+        repeated = batch * self.args.eval_batch_size + rows - self._eval_rows
+        if self.accelerator.num_processes == 1 or self.accelerator.split_batches or repeated <= 0:
+            return inputs
+        first = max(rows - repeated, 0)
+        inputs = {name: value.clone() for name, value in inputs.items()}
+        inputs["attention_mask"][first:] = 0
+        if "labels" in inputs:
+            inputs["labels"][first:] = IGNORED
+        return inputs
 
     def _take_metrics(self, which: str) -> dict[str, float]:
         """The metrics over everything since the last call, of all processes."""
@@ -89,6 +139,7 @@ class VQDNATrainer(Trainer):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in Trainer; the metrics of the whole evaluation set are added."""
         self._sums["eval"] = {}
+        self._eval_batch, self._eval_rows = 0, self.num_examples(kwargs.get("dataloader") or args[0])
         started = time.perf_counter()
         output = super().evaluation_loop(*args, **kwargs)
         self._window_start += time.perf_counter() - started  # training's bases per second leave evaluation out
@@ -96,6 +147,12 @@ class VQDNATrainer(Trainer):
         if output.metrics is not None:
             output.metrics.update({f"{prefix}_{name}": value for name, value in self._take_metrics("eval").items()})
         return output
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """As in Trainer; beside adapters goes the configuration that they were trained with."""
+        super()._save(output_dir, state_dict)
+        if hasattr(self.accelerator.unwrap_model(self.model), "peft_config"):
+            save_adapted_config(self.accelerator.unwrap_model(self.model), str(output_dir or self.args.output_dir))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As in Trainer; a checkpoint that could not be finished is taken away, the last good one stays."""
@@ -166,6 +223,24 @@ class VQDNATrainer(Trainer):
         self.log_metrics(prefix, metrics)
         self.save_metrics(prefix, metrics)
         return metrics
+
+
+def check_label_smoothing(model: nn.Module) -> None:
+    """Refuse `label_smoothing_factor` where Trainer's smoothed loss is not the model's with other targets.
+
+    Trainer takes the labels away from the model and computes a cross-entropy on `logits` by itself: right for
+    classes of sequences and of positions. Elsewhere a part of the loss would be gone, and nothing would say so.
+
+    Raises:
+        ValueError: for the codec, a masked language model, numbers or several labels, or a codec that is trained along.
+    """
+    config: Any = model.config
+    if not hasattr(model, "classifier"):
+        raise ValueError("label_smoothing_factor is for classification: the loss of this model has parts of its own")
+    if config.problem_type in ("regression", "multi_label_classification") or config.num_labels == 1:
+        raise ValueError(f"label_smoothing_factor is for one class of several, not for {config.problem_type}")
+    if not config.freeze_codec:
+        raise ValueError("label_smoothing_factor would leave out the codec's commitment loss: set freeze_codec=True")
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
