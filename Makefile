@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint types check compat docs bench clean
+.PHONY: help install demo test lint types check compat docs int8 bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -35,8 +35,18 @@ check: lint types test  ## lint, types and tests
 compat: $(STAMP)  ## Transformers' own common tests, on the lowest and the newest supported version
 	$(BIN)/python tests/compat/run.py
 
+docs: $(STAMP)  ## the guides and the API, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# torchao stays out of .venv: where it is installed Transformers imports it each time, slowly and not silently.
+INT8 := .compat/int8
+int8: $(STAMP)  ## the tests of int8 quantization, with torchao
+	test -d $(INT8)/torchao || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --no-deps --target $(INT8) torchao
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(INT8) $(BIN)/python -m pytest tests/model/test_int8.py
+
 bench: $(STAMP)  ## the readers' and tokenizers' speed on this machine
 	$(BIN)/python benchmarks/bench_readers.py
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) runs vqdna-hrq build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .compat site runs vqdna-hrq build *.egg-info .pytest_cache .mypy_cache .ruff_cache
