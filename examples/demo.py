@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vqdna_hf import VQDNAForSequenceClassification
+from vqdna_hf import VQDNACodecModel, VQDNAForSequenceClassification
 from vqdna_hf.data import Corpus, simulate_fasta, simulate_promoters
 from vqdna_hf.hub import (
     check_export_folder,
@@ -163,7 +163,8 @@ def write_export(folder: Path, export_dir: Path, card_dir: Path, command: str) -
         limits="A demonstration, trained on a CPU within minutes: not a model to rely on.",
         command=command,
     )
-    export(load_pretrained(VQDNAForSequenceClassification, run), export_dir, card)
+    codec = load_pretrained(VQDNACodecModel, folder / "codec")
+    export(load_pretrained(VQDNAForSequenceClassification, run), export_dir, card, codec=codec)
     write_card_files(card, run, export_dir=export_dir, card_dir=card_dir)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from example_scripts import TINY_CODEC, TINY_MODEL, assert_same_weights, process_environment
+from run_folders import tuned
 
 import vqdna_hf
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForSequenceClassification, cli, hub
@@ -50,10 +51,10 @@ def test_each_verb_shows_an_example_that_parses(
     assert example.startswith(f"vqdna {verb} ")
     assert f"Example: {example}" in shown
     seen: list[Any] = []
-    for name in ("push", "export_run"):  # the functions behind the verbs
-        monkeypatch.setattr(hub, name, lambda *words, **options: seen.append((words, options)))
+    for name in ("push", "export_run", "model_card", "write_card_files"):  # the functions behind the verbs
+        monkeypatch.setattr(hub, name, lambda *words, **options: seen.append((words, options)) or [])
     assert cli.main(example.split()[1:]) == 0
-    assert len(seen) == 1
+    assert len(seen) == (2 if verb == "card" else 1)
 
 
 @pytest.mark.parametrize(
@@ -175,3 +176,25 @@ def test_help_needs_neither_torch_nor_transformers() -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_card_from_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two seeds: their mean and sd, in the place that was asked for; a number of one's own is refused."""
+    runs = [tuned(tmp_path / f"seed{seed}", seed=seed) for seed in (0, 1)]
+    words = ["card", "my-lab/yeast", *map(str, runs), "--card-dir", str(tmp_path / "cards")]
+    assert cli.main(words) == 0
+    file = tmp_path / "cards" / "yeast.md"
+    assert capsys.readouterr().out.strip() == str(file)
+    assert "2 seeds" in file.read_text()
+    assert cli.main([*words, "--summary", "Reaches an MCC of 0.99."]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "0.99" in shown.err
+
+
+def test_the_whole_codec_goes_along(tmp_path: Path) -> None:
+    make_run("codec", tmp_path / "codec")
+    make_run("classifier", tmp_path / "tuned")
+    words = ["export", str(tmp_path / "tuned"), str(tmp_path / "out"), "--codec", str(tmp_path / "codec")]
+    assert cli.main(words) == 0
+    assert_same_weights(tmp_path / "codec", tmp_path / "out" / "codec")

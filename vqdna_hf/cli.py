@@ -78,17 +78,48 @@ def push(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, or one of its checkpoints.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The export; an earlier one is replaced.")],
+    codec: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="The run of stage 1: its whole codec goes along, for decoding.")
+    ] = None,
 ) -> None:
     """Write a trained model, a codec or any head, as a folder that loads without this package.
 
-    Example: `vqdna export runs/tuned vqdna-hrq`
+    Example: `vqdna export runs/tuned vqdna-hrq --codec runs/codec`
 
-    A card in the run (`README.md`) goes along.
+    A card in the run (`README.md`) goes along; `vqdna card` writes one.
     """
     from vqdna_hf.hub import export_run
 
     _no_bars_unless_watched()
-    print(f"{folder}: {export_run(run, folder)}")
+    print(f"{folder}: {export_run(run, folder, codec)}")
+
+
+@app.command()
+def card(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the repository: organisation/name.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Finished runs that differ in the seed; the first is exported."),
+    ],
+    control: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="A run from random weights; may be repeated.")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The export that gets the card.")] = None,
+    card_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Where <name>.md is kept.")] = Path("model_cards"),
+    summary: Annotated[str, typer.Option(help="What the model is for, in a sentence.")] = "",
+    limits: Annotated[str, typer.Option(help="What it cannot do.")] = "",
+) -> None:
+    """Write a model card from the records of finished runs, mean and sd over their seeds.
+
+    Example: `vqdna card my-lab/vqdna-yeast runs/seed0 runs/seed1 --control runs/random --export vqdna-hrq`
+
+    A number that the runs did not measure is refused, in your own sentences too.
+    """
+    from vqdna_hf.hub import model_card, write_card_files
+
+    text = model_card(name, runs, controls=control or [], summary=summary, limits=limits)
+    for file in write_card_files(text, runs[0], export_dir=export, card_dir=card_dir):
+        print(file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

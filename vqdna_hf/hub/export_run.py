@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
+from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
 from vqdna_hf.training import load_pretrained
 
 from .export import check_export_folder, export
 from .publishable import read_config, saved_class
 
 
-def export_run(run: str | Path, folder: str | Path) -> str:
+def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = None) -> str:
     """Write the model that a run saved as a Hub folder, in the class that it was saved from.
 
     Args:
         run: `--output_dir` of a script in `examples/`, or one of its checkpoints: a codec, or a model with any head.
         folder: of the export; an earlier export in this place is replaced. A card in the run (`README.md`) goes along.
+        codec: the run of stage 1 that a language model was made from; see `export`.
 
     Returns:
         The name of the model's class.
@@ -33,5 +35,10 @@ def export_run(run: str | Path, folder: str | Path) -> str:
     check_export_folder(folder)  # before the weights are read
     cls = saved_class(run / "config.json", read_config(run))
     card = run / "README.md"
-    export(load_pretrained(cls, run), folder, card.read_text() if card.is_file() else None)
+    export(
+        load_pretrained(cls, run),
+        folder,
+        card.read_text() if card.is_file() else None,
+        codec=None if codec is None else load_pretrained(VQDNACodecModel, codec),
+    )
     return cls.__name__
