@@ -99,7 +99,7 @@ def card(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the repository: organisation/name.")],
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Finished runs that differ in the seed; the first is exported."),
+        typer.Argument(metavar="RUN...", help="Finished runs that differ in the seed alone."),
     ],
     control: Annotated[
         list[Path] | None, typer.Option(metavar="RUN", help="A run from random weights; may be repeated.")
