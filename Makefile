@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint types check compat docs int8 bench clean
+.PHONY: help install demo test lint types check compat lowest docs int8 bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,6 +34,9 @@ check: lint types test  ## lint, types and tests
 
 compat: $(STAMP)  ## Transformers' own common tests, on the lowest and the newest supported version
 	$(BIN)/python tests/compat/run.py
+
+lowest: $(STAMP)  ## the package's own tests on the lowest supported version of Transformers
+	$(BIN)/python tests/compat/run.py --own
 
 docs: $(STAMP)  ## the guides and the API, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -3,6 +3,7 @@
 
     python tests/compat/run.py            # the lowest version that pyproject.toml allows, and the pinned one
     python tests/compat/run.py 5.20.0     # any other
+    python tests/compat/run.py --own      # this package's own tests, on the lowest version (`make lowest`)
 
 For each version the source distribution is fetched through pip into `.compat/<version>/` (kept, never committed), and a
 version that is not installed here gets a virtual environment of its own there. Prints a table; exits with 1 if a test
@@ -54,7 +55,7 @@ def environment_of(version: str) -> str:
         constraints = folder / "constraints.txt"
         pinned = (ROOT / "constraints.txt").read_text().splitlines()
         constraints.write_text("\n".join(line for line in pinned if not line.startswith(free)) + "\n")
-        needs = [f"transformers=={version}", "--editable", f"{ROOT}[peft]", *TEST_NEEDS]
+        needs = [f"transformers=={version}", "--editable", f"{ROOT}[peft,tensorboard,onnx]", *TEST_NEEDS]
         pip(python, "install", "--constraint", str(constraints), *needs)
         stamp.touch()
     return python
@@ -102,11 +103,31 @@ def run(version: str) -> dict[str, int]:
     return counts
 
 
+def run_own(version: str) -> int:
+    """Run this package's own tests on a version."""
+    command = [
+        environment_of(version),
+        "-m",
+        "pytest",
+        "tests",
+        "--ignore=tests/compat",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
+    print(f"\n=== the package's own tests on transformers {version}", flush=True)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False).returncode
+
+
 def main() -> int:
     """Run each version, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="*", default=supported_ends(), help="default: both ends of the range")
-    versions = list(dict.fromkeys(parser.parse_args().versions))
+    parser.add_argument("--own", action="store_true", help="run the package's own tests on the first of the versions")
+    arguments = parser.parse_args()
+    versions = list(dict.fromkeys(arguments.versions))
+    if arguments.own:
+        return run_own(versions[0])
     good = True
     lines = ["| transformers | passed | skipped | excluded | failed | excluded of run |", "|---|---|---|---|---|---|"]
     for version in versions:

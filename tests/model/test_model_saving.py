@@ -2,15 +2,13 @@
 """Saved folders, loaded where `vqdna_hf` does not exist: the code that travels must be enough."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from clean_process import run_without_package
 
 from vqdna_hf import (
     VQDNACodecConfig,
@@ -42,20 +40,7 @@ CODE_FILES = {
 }  # fmt: skip
 
 # What a user without the package does. Each folder holds input and expected answer beside the weights.
-CLEAN_PROCESS = """
-import json, os, sys
-sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-sys.path[:] = [entry for entry in sys.path if "__editable__" not in entry]
-try:
-    import vqdna_hf
-except ImportError:
-    pass
-else:
-    raise SystemExit("vqdna_hf can be imported: this process is not clean")
-import torch, transformers
-torch.set_num_threads(1)
-report = {}
-
+ELSEWHERE = """
 def check(name, folder):
     answers = torch.load(f"{folder}/answers.pt")
     kind = getattr(transformers, name)
@@ -75,10 +60,10 @@ def check(name, folder):
     entry["auto_map_again"] = json.load(open(f"{folder}_again/config.json")).get("auto_map")
     report[os.path.basename(folder)] = entry
 
-for name, folder in json.loads(sys.argv[1]):
+for name, folder in arguments["pairs"]:
     check(name, folder)
 # A folder saved from one head opens with every other: the shared weights come along, the head is new.
-mlm = sys.argv[2]
+mlm = arguments["mlm"]
 answers = torch.load(f"{mlm}/answers.pt")
 for name in ("AutoModel", "AutoModelForSequenceClassification", "AutoModelForTokenClassification"):
     model = getattr(transformers, name).from_pretrained(mlm, trust_remote_code=True)
@@ -94,9 +79,6 @@ try:
     transformers.AutoModel.from_pretrained(mlm, trust_remote_code=False)
 except ValueError as error:
     report["untrusted"] = "trust_remote_code" in str(error)
-report["vqdna_hf imported"] = "vqdna_hf" in sys.modules
-with open(sys.argv[3], "w") as file:
-    json.dump(report, file)
 """
 
 
@@ -143,25 +125,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def report(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process without `vqdna_hf` finds in the folders."""
-    home = tmp_path_factory.mktemp("home")
     pairs = [("AutoModel" if name == "codec" else name, str(folder)) for name, folder in folders.items()]
-    masked_lm = str(folders["AutoModelForMaskedLM"])
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
-    process = subprocess.run(
-        [sys.executable, "-c", CLEAN_PROCESS, json.dumps(pairs), masked_lm, str(home / "report.json")],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-    found: dict[str, Any] = json.loads((home / "report.json").read_text())
-    assert not found["vqdna_hf imported"]
-    return found
+    home = tmp_path_factory.mktemp("home")
+    return run_without_package(ELSEWHERE, home, pairs=pairs, mlm=str(folders["AutoModelForMaskedLM"]))
 
 
 @pytest.mark.parametrize("name", [*MODELS, "codec"])
