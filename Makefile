@@ -39,7 +39,7 @@ lowest: $(STAMP)  ## the package's own tests on the lowest supported version of 
 	$(BIN)/python tests/compat/run.py --own
 
 docs: $(STAMP)  ## the guides and the API, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # torchao stays out of .venv: where it is installed Transformers imports it each time, slowly and not silently.
 INT8 := .compat/int8

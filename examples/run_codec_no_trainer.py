@@ -5,7 +5,8 @@
     accelerate launch --config_file examples/accelerate/ddp.yaml examples/run_codec_no_trainer.py ...
 
 For people who change loops: copy it, and change it. Flags are called as in `run_codec.py`, and the same flags make the
-same codec (in `output_dir/model`). Ctrl-C saves; the same command with `--resume_from_checkpoint` goes on.
+same codec (in `output_dir/model`); it leaves no record for a card (`run.json`). Ctrl-C saves; the same command with
+`--resume_from_checkpoint` goes on.
 """
 
 import shutil
@@ -53,7 +54,7 @@ class LoopArguments:
     learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate of AdamW."})
     weight_decay: float = field(default=0.0, metadata={"help": "Of matrices and kernels, not of biases and norms."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
-    lr_scheduler_type: SchedulerType = field(default=SchedulerType.COSINE, metadata={"help": "As in Transformers."})
+    lr_scheduler_type: SchedulerType = field(default=SchedulerType.LINEAR, metadata={"help": "As in Transformers."})
     warmup_steps: int = field(default=0, metadata={"help": "Optimizer steps."})
     mixed_precision: str | None = field(default=None, metadata={"help": "no, bf16, fp16; default: the launcher's."})
     use_cpu: bool = field(default=False, metadata={"help": "Leave GPUs alone."})
@@ -66,6 +67,13 @@ class LoopArguments:
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Delete the checkpoints of an earlier run."})
     report_to: str | None = field(default=None, metadata={"help": "A tracker of Accelerate, such as tensorboard."})
     seed: int = field(default=42, metadata={"help": "Of weights and windows."})
+
+    def __post_init__(self) -> None:
+        """Refuse what no loop can do."""
+        counts = [name for name in vars(self) if name.startswith("per_device") or name.endswith("_steps")]
+        for name in counts:
+            if name != "warmup_steps" and getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: at least 1 is needed")
 
 
 def make_optimizer(model: torch.nn.Module, args: LoopArguments) -> torch.optim.Optimizer:

@@ -15,7 +15,8 @@ MODEL = sorted((PACKAGE / "model").glob("*.py"))
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 # Each layer may import those to its right, and itself.
 LAYERS = ["hub", "evaluation", "inference", "training", "data", "model"]
-MODEL_THIRD_PARTY = {"torch", "transformers", "huggingface_hub", "tokenizers"}
+# Transformers needs all of them itself.
+MODEL_THIRD_PARTY = {"torch", "transformers", "huggingface_hub", "tokenizers", "safetensors"}
 
 
 def name_of(path: Path) -> str:

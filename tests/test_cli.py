@@ -15,6 +15,7 @@ from run_folders import tuned
 
 import vqdna_hf
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForSequenceClassification, cli, hub
+from vqdna_hf.training import add_lora
 
 VERBS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
 
@@ -149,7 +150,8 @@ def test_export_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFix
     run.mkdir()
     assert "it holds no config.json" in refused(run, tmp_path / "export")
     (run / "adapter_config.json").write_text("{}")
-    assert "holds an adapter, not a model: merge it into its base" in refused(run, tmp_path / "export")
+    assert "adapter_config.json: architectures names None" in refused(run, tmp_path / "export")
+    (run / "adapter_config.json").unlink()
     make_run("codec", run)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
@@ -198,3 +200,22 @@ def test_the_whole_codec_goes_along(tmp_path: Path) -> None:
     words = ["export", str(tmp_path / "tuned"), str(tmp_path / "out"), "--codec", str(tmp_path / "codec")]
     assert cli.main(words) == 0
     assert_same_weights(tmp_path / "codec", tmp_path / "out" / "codec")
+
+
+def test_adapters_are_merged_into_their_base(tmp_path: Path) -> None:
+    """What stage 3 leaves with --use_lora becomes a plain model with the same answers."""
+    make_run("classifier", tmp_path / "base")
+    adapted = add_lora(VQDNAForSequenceClassification.from_pretrained(tmp_path / "base"), 2, 4, 0.0)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name or "classifier" in name:
+                weight.add_(0.1)
+    adapted.save_pretrained(tmp_path / "tuned")
+    assert (tmp_path / "tuned" / "README.md").is_file(), "PEFT's own card, which is no card of the model"
+    assert cli.main(["export", str(tmp_path / "tuned"), str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out" / "README.md").exists()
+    ids = torch.tensor([[2, 5, 6, 7, 8, 8, 3]])
+    with torch.no_grad():
+        expected = adapted.eval()(input_ids=ids).logits
+        found = VQDNAForSequenceClassification.from_pretrained(tmp_path / "out").eval()(ids).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -291,3 +291,80 @@ def test_the_folder_names_every_auto_class(mlm: Path) -> None:
     }  # fmt: skip
     tokenizer = json.loads((mlm / "tokenizer_config.json").read_text())
     assert tokenizer["auto_map"] == {"AutoTokenizer": ["tokenization_vqdna.VQDNATokenizer", None]}
+
+
+def reconfigured(source: Path, target: Path, **values: Any) -> Path:
+    """A copy of an export whose configuration says something else."""
+    damaged(source, target, lambda tensors: None)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, **values}))
+    return target
+
+
+def test_what_is_left_over_is_named(mlm: Path, codec: VQDNACodecModel, tmp_path: Path) -> None:
+    """A smaller configuration than the weights is another model, however well it loads."""
+    config = json.loads((mlm / "config.json").read_text())["codec_config"]
+    smaller = {**config, "codebook_sizes": [8], "tap_positions": [1], "num_blocks": 1}
+    folder = reconfigured(mlm, tmp_path / "m", codec_config=smaller)
+    with pytest.raises(ValueError, match=r"vqdna\.codec\.blocks\.1\.depthwise\.bias is left over"):
+        VQDNAForMaskedLM.from_pretrained(folder)
+    export(codec, tmp_path / "codec")
+    folder = reconfigured(tmp_path / "codec", tmp_path / "c", **smaller)
+    with pytest.raises(ValueError, match=r"decoder\.blocks\.1\.depthwise\.bias is left over"):
+        VQDNACodecModel.from_pretrained(folder)
+
+
+def test_the_codec_never_starts_anew(classifier: Path, tmp_path: Path) -> None:
+    """`ignore_mismatched_sizes` is for heads: a codebook made anew would be no vocabulary."""
+    config = json.loads((classifier / "config.json").read_text())["codec_config"]
+    folder = reconfigured(classifier, tmp_path / "m", codec_config={**config, "codebook_sizes": [8, 32]})
+    with pytest.raises(ValueError, match=r"codebooks\.1\.embed has shape \(16, 16\) in the file and \(32, 16\)"):
+        VQDNAForSequenceClassification.from_pretrained(folder, ignore_mismatched_sizes=True)
+
+
+def test_pickles_are_not_read_on_request_either(mlm: Path) -> None:
+    with pytest.raises(ValueError, match="safetensors alone, never from pickles"):
+        VQDNAForMaskedLM.from_pretrained(mlm, use_safetensors=False)
+
+
+def test_another_type_of_model_is_said(mlm: Path, codec: VQDNACodecModel, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="this is a model of type vqdna, and one of type vqdna_codec is needed"):
+        VQDNACodecModel.from_pretrained(mlm)
+    export(codec, tmp_path / "codec")
+    with pytest.raises(ValueError, match="this is a model of type vqdna_codec, and one of type vqdna is needed"):
+        VQDNAModel.from_pretrained(tmp_path / "codec")
+
+
+def test_weights_that_cannot_be_read_are_said_with_their_folder(mlm: Path, tmp_path: Path) -> None:
+    folder = damaged(mlm, tmp_path / "m", lambda tensors: None)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{folder}: the weights cannot be read"):
+        VQDNAForMaskedLM.from_pretrained(folder)
+
+
+def test_more_layers_than_layer_types_are_refused(mlm: Path) -> None:
+    with pytest.raises(ValueError, match="num_hidden_layers=4 and 1 layer_types: there must be one for each layer"):
+        VQDNAForMaskedLM.from_pretrained(mlm, num_hidden_layers=4)
+
+
+@pytest.mark.parametrize("on_disk", ["codec", "backbone"])
+def test_offloaded_weights_give_the_same(on_disk: str, mlm: Path, tmp_path: Path) -> None:
+    """Weights on disk are fetched when their module is called: none may be read past its module."""
+    places = {"codec": "cpu", "code_projection": "cpu", "backbone": "cpu", on_disk: "disk"}
+    model = VQDNAModel.from_pretrained(mlm, device_map=places, offload_folder=tmp_path / "off")
+    assert "meta" in {value.device.type for value in model.parameters()}
+    expected = VQDNAModel.from_pretrained(mlm)
+    with torch.no_grad():
+        found, wanted = model(IDS), expected(IDS)
+    assert torch.equal(found.codes, wanted.codes)
+    assert torch.equal(found.last_hidden_state, wanted.last_hidden_state)
+
+
+def test_the_cls_token_is_found_behind_padding_on_the_left(codec: VQDNACodecModel) -> None:
+    model = VQDNAForSequenceClassification.from_codec(codec, **TINY_MODEL, classifier_pooling="cls").eval()
+    sequence = torch.tensor([[2, 5, 6, 7, 3]])
+    padded = torch.cat([torch.zeros(1, 3, dtype=torch.long), sequence], 1)
+    with torch.no_grad():
+        wanted = model(sequence).logits
+        for mask in (None, (padded != 0).long()):
+            torch.testing.assert_close(model(padded, attention_mask=mask).logits, wanted, atol=1e-5, rtol=0)

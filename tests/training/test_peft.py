@@ -5,6 +5,7 @@ Tolerances: to the bit for adapters on a clean base; 1e-5 for merged weights, wh
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from example_scripts import TINY_MODEL, process_environment, weights
+from example_scripts import TINY_CODEC, TINY_MODEL, process_environment, weights
 from peft import (
     AutoPeftModel,
     AutoPeftModelForSequenceClassification,
@@ -21,11 +22,12 @@ from peft import (
     get_peft_model,
 )
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULT_TARGETS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from vqdna_hf import (
+    VQDNACodecConfig,
     VQDNACodecModel,
     VQDNAConfig,
     VQDNAForMaskedLM,
@@ -282,8 +284,37 @@ def test_no_adapters_is_said(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no adapters \(there is no adapter_config.json\)"):
         load_adapter(VQDNAForSequenceClassification, base)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": null}')
+    (tmp_path / "adapter_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(ValueError, match=r"holds no adapter_model\.safetensors: .* never from pickles"):
+        load_adapter(VQDNAForSequenceClassification, tmp_path)
+    save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="names no base_model_name_or_path"):
         load_adapter(VQDNAForSequenceClassification, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "nan"])
+def test_damaged_adapters_are_refused_by_tensor(damage: str, base: Path, tmp_path: Path) -> None:
+    add_lora(VQDNAForSequenceClassification.from_pretrained(base), 2, 4, 0.0).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if "lora_A" in name)
+    if damage == "missing":
+        del tensors[name]
+    else:
+        tensors[name].fill_(float("nan"))
+    save_file(tensors, file)
+    said = {"missing": "is missing", "nan": "holds NaN or infinity"}[damage]
+    with pytest.raises(ValueError, match=f"{re.escape(name)} {said}"):
+        load_adapter(VQDNAForSequenceClassification, tmp_path)
+
+
+def test_what_cannot_be_adapted_is_said(base: Path, tmp_path: Path) -> None:
+    adapted = add_lora(VQDNAForSequenceClassification.from_pretrained(base), 2, 4, 0.0)
+    for model in (adapted, VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC))):
+        with pytest.raises(ValueError, match="has no backbone to adapt"):
+            add_lora(model, 2, 4, 0.0)
+    with pytest.raises(ValueError, match=r"LoRA targets \['nothing'\] match no module"):
+        add_lora(VQDNAForSequenceClassification.from_pretrained(base), 2, 4, 0.0, "nothing")
 
 
 WITHOUT_PACKAGE = """

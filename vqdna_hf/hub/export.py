@@ -37,7 +37,10 @@ def check_export_folder(folder: str | Path) -> None:
         raise ValueError(f"{folder} is there already and is no earlier export: choose another place, or move it away")
 
 
-def _refuse_untrained(model: PreTrainedModel) -> None:
+def _refuse_broken(model: PreTrainedModel) -> None:
+    for name, value in model.named_buffers():
+        if ".codebooks." in name and not value.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity: this codebook is no vocabulary")
     untrained = [
         name.removesuffix(".initialized")
         for name, value in model.named_buffers()
@@ -88,8 +91,8 @@ def export(
         max_shard_size: of one file of weights, in bytes or as `"5GB"`; default: Transformers'.
 
     Raises:
-        ValueError: if a codebook was never trained: such a model has no vocabulary; if a tensor of `codec` is not
-            the model's; or if `folder` holds something else than an earlier export.
+        ValueError: if a codebook was never trained or holds NaN: such a model has no vocabulary; if a tensor of
+            `codec` is not the model's; or if `folder` holds something else than an earlier export.
 
     Example:
 
@@ -105,7 +108,7 @@ def export(
     ['README.md', 'model.safetensors']
     """
     check_export_folder(folder)
-    _refuse_untrained(model)
+    _refuse_broken(model)
     if codec is not None:
         _refuse_other_codec(model, codec)
     sharding: dict[str, Any] = {} if max_shard_size is None else {"max_shard_size": max_shard_size}

@@ -1,12 +1,22 @@
 """From the folder of a finished run to a folder for the Hub."""
 
+import json
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
-from vqdna_hf.training import load_pretrained
+from vqdna_hf.training import load_adapter, load_pretrained
 
 from .export import check_export_folder, export
 from .publishable import read_config, saved_class
+
+# PEFT's word for the task, and the class that adapters of this package are trained in for it.
+_CLASS_OF_TASK = {
+    "SEQ_CLS": "VQDNAForSequenceClassification",
+    "TOKEN_CLS": "VQDNAForTokenClassification",
+    "FEATURE_EXTRACTION": "VQDNAModel",
+}
 
 
 def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = None) -> str:
@@ -14,7 +24,9 @@ def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = N
 
     Args:
         run: `--output_dir` of a script in `examples/`, or one of its checkpoints: a codec, or a model with any head.
-        folder: of the export; an earlier export in this place is replaced. A card in the run (`README.md`) goes along.
+            Adapters are merged into their base.
+        folder: of the export; an earlier export in this place is replaced. A card in the run (`README.md`) goes along,
+            but not the one that PEFT writes beside adapters.
         codec: the run of stage 1 that a language model was made from; see `export`.
 
     Returns:
@@ -33,12 +45,20 @@ def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = N
     if not run.is_dir():
         raise ValueError(f"{run}: no such folder")
     check_export_folder(folder)  # before the weights are read
-    cls = saved_class(run / "config.json", read_config(run))
     card = run / "README.md"
-    export(
-        load_pretrained(cls, run),
-        folder,
-        card.read_text() if card.is_file() else None,
-        codec=None if codec is None else load_pretrained(VQDNACodecModel, codec),
-    )
-    return cls.__name__
+    text = card.read_text() if card.is_file() else None
+    if (run / "adapter_config.json").is_file():
+        model, text = _merge(run), None
+    else:
+        model = load_pretrained(saved_class(run / "config.json", read_config(run)), run)
+    whole_codec = None if codec is None else load_pretrained(VQDNACodecModel, codec)
+    export(model, folder, text, codec=whole_codec)
+    return type(model).__name__
+
+
+def _merge(run: Path) -> PreTrainedModel:
+    adapter = json.loads((run / "adapter_config.json").read_text())
+    name = (adapter.get("auto_mapping") or {}).get("base_model_class")
+    name = _CLASS_OF_TASK.get(str(adapter.get("task_type")), name)
+    cls = saved_class(run / "adapter_config.json", {"architectures": [name]})
+    return load_adapter(cls, run).merge_and_unload()

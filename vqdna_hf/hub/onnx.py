@@ -84,6 +84,8 @@ def _require_packages(check: bool) -> None:
 
 
 def _refuse(model: PreTrainedModel, folder: Path) -> None:
+    if hasattr(model, "merge_and_unload"):
+        raise ValueError("the model has adapters: merge them first, model = model.merge_and_unload()")
     if getattr(getattr(model, "config", None), "model_type", None) not in (
         VQDNAConfig.model_type,
         VQDNACodecConfig.model_type,

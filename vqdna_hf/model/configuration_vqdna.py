@@ -58,7 +58,7 @@ def _refuse_other_format(version: int) -> None:
         way_out = "upgrade vqdna_hf" if version > FORMAT_VERSION else "use the version of vqdna_hf that wrote it"
         raise ValueError(
             f"this checkpoint has format_version {version} and this code reads {FORMAT_VERSION}: {way_out}, "
-            "or load it with trust_remote_code=True where vqdna_hf is not imported: that runs the checkpoint's own code"
+            "or let the checkpoint's own code load it (trust_remote_code=True, where vqdna_hf is not imported)"
         )
 
 
@@ -261,6 +261,11 @@ class VQDNAConfig(ModernBertConfig):
     def validate_vqdna(self) -> None:
         """Refuse values that no model can have; run by the constructor and by loading."""
         _refuse_other_format(self.format_version)
+        if self.layer_types is not None and len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"num_hidden_layers={self.num_hidden_layers} and {len(self.layer_types)} layer_types: there must be "
+                "one for each layer"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size={self.hidden_size} must be a multiple of num_attention_heads={self.num_attention_heads}"

@@ -8,7 +8,7 @@ Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide 
 import copy
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ from .modeling_vqdna_codec import (
 # The two below are needed directly for nothing but loading: older versions of Transformers copy only the files
 # that the modelling file itself names.
 from .quantization_vqdna import NO_CODE
-from .tokenization_vqdna import is_nucleotide, is_sequence_position, reverse_complement_ids
+from .tokenization_vqdna import PAD_ID, is_nucleotide, is_sequence_position, reverse_complement_ids
 
 if TYPE_CHECKING:
     # Never run: Transformers copies the files that it finds named like this, and the pipeline has to travel along.
@@ -141,7 +141,7 @@ class VQDNAPreTrainedModel(CheckedLoading, PreTrainedModel):
     @classmethod
     def from_codec(
         cls, codec: VQDNACodecModel | str | PathLike, config: VQDNAConfig | None = None, **overrides: Any
-    ) -> "VQDNAPreTrainedModel":
+    ) -> Self:
         """Start a language model from a trained codec: its encoder and codebooks, and a new backbone.
 
         Args:
@@ -195,6 +195,7 @@ class VQDNAModel(VQDNAPreTrainedModel):
 
     def __init__(self, config: VQDNAConfig) -> None:
         super().__init__(config)
+        config.validate_vqdna()  # `from_pretrained` sets keys after the configuration was checked
         self.codec = VQDNACodecEncoder(config.codec_config)
         self.code_projection = nn.Linear(config.codec_config.codebook_dim, config.hidden_size, bias=False)
         self.backbone = ModernBertModel(config)
@@ -307,6 +308,16 @@ class VQDNAModel(VQDNAPreTrainedModel):
             codes=encoded.codes,
             commitment_loss=encoded.commitment_loss,
         )
+
+
+def first_position(hidden: Tensor, input_ids: Tensor | None, padding: Tensor | None) -> Tensor:
+    """The state of the first position that is no padding, `[CLS]`: (B, L, H) -> (B, H). Padding may be on the left."""
+    if padding is None:
+        if input_ids is None:
+            return hidden[:, 0]
+        padding = input_ids != PAD_ID
+    first = padding.long().argmax(1)
+    return hidden.gather(1, first[:, None, None].expand(-1, 1, hidden.shape[-1])).squeeze(1)
 
 
 class VQDNAPredictionHead(nn.Module):
@@ -488,7 +499,7 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
     def _pool(self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         """(B, L, H) -> (B, H) over the positions of the sequence; special tokens and padding do not count."""
         if self.config.classifier_pooling == "cls":
-            return hidden[:, 0]
+            return first_position(hidden, input_ids, _padding_mask(attention_mask))
         counted = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         if input_ids is not None:
             counted = is_sequence_position(input_ids)

@@ -7,6 +7,8 @@ Position = nucleotide: the code at position i of `input_ids` belongs to the nucl
 
 import contextlib
 import copy
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -85,20 +88,18 @@ class VQDNACodecOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
 
 
-def _channels_last_conv1d(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    """A 1-d convolution over (B, L, C) without leaving that layout.
+class VQDNAConv1d(nn.Conv1d):
+    """A 1-d convolution over (B, L, C) that does not leave that layout.
 
     `conv1d` on the transposed tensor copies it twice and is ten times slower for depth-wise kernels on CPU; the
     same numbers come out of a 2-d convolution of height one, for which (B, L, C) *is* the channels-last layout.
     """
-    x = F.conv2d(
-        x.transpose(1, 2).unsqueeze(2),
-        conv.weight.unsqueeze(2),
-        conv.bias,
-        padding=(0, conv.padding[0]),
-        groups=conv.groups,
-    )
-    return x.squeeze(2).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C')."""
+        x = x.transpose(1, 2).unsqueeze(2)
+        x = F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=(0, int(self.padding[0])), groups=self.groups)
+        return x.squeeze(2).transpose(1, 2)
 
 
 class VQDNAConvNextBlock(nn.Module):
@@ -110,14 +111,14 @@ class VQDNAConvNextBlock(nn.Module):
     def __init__(self, config: VQDNACodecConfig) -> None:
         super().__init__()
         width, kernel = config.hidden_size, config.kernel_size
-        self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.depthwise = VQDNAConv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.up = nn.Linear(width, config.expansion * width)
         self.down = nn.Linear(config.expansion * width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, L, C), (B, L, 1) -> (B, L, C)."""
-        hidden = self.norm(_channels_last_conv1d(self.depthwise, x))
+        hidden = self.norm(self.depthwise(x))
         return (x + self.down(F.gelu(self.up(hidden)))) * mask
 
 
@@ -128,7 +129,7 @@ class VQDNACodecEncoder(nn.Module):
         super().__init__()
         self.config = config
         kernel = config.stem_kernel_size
-        self.stem = nn.Conv1d(NUM_NUCLEOTIDES, config.stem_size, kernel, padding=kernel // 2)
+        self.stem = VQDNAConv1d(NUM_NUCLEOTIDES, config.stem_size, kernel, padding=kernel // 2)
         self.stem_norm = nn.LayerNorm(config.stem_size, eps=config.norm_eps)
         # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
         self.stem_projection = nn.Linear(config.stem_size, config.hidden_size)
@@ -171,7 +172,7 @@ class VQDNACodecEncoder(nn.Module):
         one_hot = (input_ids.unsqueeze(-1) == nucleotide_ids) & mask.unsqueeze(-1)
         dtype = self.stem.weight.dtype
         weight = mask.unsqueeze(-1).to(dtype)
-        x = F.gelu(self.stem_norm(_channels_last_conv1d(self.stem, one_hot.to(dtype))))
+        x = F.gelu(self.stem_norm(self.stem(one_hot.to(dtype))))
         x = self.stem_projection(x) * weight
         taps: list[Tensor] = []
         if hidden_states is not None:
@@ -263,25 +264,33 @@ class CheckedLoading:
         Args:
             pretrained_model_name_or_path: a folder or a Hub id.
             args, kwargs: of `PreTrainedModel.from_pretrained`. With `ignore_mismatched_sizes=True` weights of another
-                shape start anew, with Transformers' warning: what changing `num_labels` needs.
+                shape start anew, with Transformers' warning: what changing `num_labels` needs. Those of the codec
+                never do.
 
         Raises:
-            VQDNACheckpointError: if a tensor is missing or has another shape, or a codebook holds NaN or infinity;
-                the message names the tensors.
+            VQDNACheckpointError: if the folder holds another type of model or weights that cannot be read, if a
+                tensor is missing, left over or of another shape, or a codebook holds NaN or infinity; the message
+                names the tensors.
+            ValueError: with `use_safetensors=False`.
         """
+        path = pretrained_model_name_or_path
         with_info = kwargs.pop("output_loading_info", False)
         may_mismatch = kwargs.pop("ignore_mismatched_sizes", False)
-        kwargs.setdefault("use_safetensors", True)
-        model, info = super().from_pretrained(  # type: ignore[misc]
-            pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
-        if pretrained_model_name_or_path is not None:
-            problems = [] if may_mismatch else _mismatched(info)
-            problems += _wrongly_missing(model, info) + _broken_codebooks(model)
+        if kwargs.pop("use_safetensors", None) is False:
+            raise ValueError("use_safetensors=False: weights are read from safetensors alone, never from pickles")
+        _refuse_other_type(path, kwargs.get("subfolder", ""), cls.config_class.model_type)  # type: ignore[attr-defined]
+        kwargs |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        try:
+            model, info = super().from_pretrained(path, *args, **kwargs)  # type: ignore[misc]
+        except SafetensorError as error:
+            raise VQDNACheckpointError(f"{path}: the weights cannot be read: {error}") from error
+        if path is not None:
+            problems = _mismatched(info, may_mismatch) + _wrongly_missing(model, info) + _left_over(info)
+            problems += _broken_codebooks(model)
             if problems:
                 more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
                 raise VQDNACheckpointError(
-                    f"{pretrained_model_name_or_path}: the weights do not fit the configuration of "
+                    f"{path}: the weights do not fit the configuration of "
                     f"{type(model).__name__}: {'; '.join(problems[:5])}{more}. Get the folder anew from where it was "
                     "saved; for another number of labels pass ignore_mismatched_sizes=True"
                 )
@@ -297,11 +306,36 @@ class CheckedLoading:
         return False
 
 
-def _mismatched(info: dict[str, Any]) -> list[str]:
+def _refuse_other_type(path: str | PathLike | None, subfolder: str, wanted: str) -> None:
+    """Refuse a local folder of another type of model before its configuration is taken for ours."""
+    file = os.path.join(path or "", subfolder, "config.json")
+    if path is None or not os.path.isfile(file):
+        return
+    with open(file, encoding="utf-8") as stream:
+        try:
+            found = json.load(stream).get("model_type")
+        except ValueError as error:
+            raise VQDNACheckpointError(f"{file} cannot be read: {error}") from error
+    if found != wanted:
+        raise VQDNACheckpointError(f"{file}: this is a model of type {found}, and one of type {wanted} is needed here")
+
+
+# Of the codec, in a language model's bare form or within a head, and of the codec itself.
+_CODEC_TENSORS = ("codec.", "vqdna.codec.", "encoder.", "decoder.")
+
+
+def _mismatched(info: dict[str, Any], allowed: bool) -> list[str]:
     return sorted(
         f"{name} has shape {tuple(found)} in the file and {tuple(wanted)} in the model"
         for name, found, wanted in info["mismatched_keys"]
+        if not allowed or name.startswith(_CODEC_TENSORS)
     )
+
+
+def _left_over(info: dict[str, Any]) -> list[str]:
+    """Tensors of codec and backbone that the model has no place for. Heads of another task are left over on purpose."""
+    ours = (*_CODEC_TENSORS, "vqdna.", "backbone.", "code_projection.")
+    return [f"{name} is left over" for name in sorted(info["unexpected_keys"]) if name.startswith(ours)]
 
 
 def _wrongly_missing(model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
@@ -435,6 +469,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         return_loss: bool = True,
         return_dict: bool | None = None,
         output_hidden_states: bool | None = None,
+        **kwargs: Any,
     ) -> VQDNACodecOutput | tuple:
         """Encode, decode, and compare with the input.
 
@@ -443,6 +478,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
             attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
             return_loss: whether to compute losses and metrics.
             return_dict, output_hidden_states: as in Transformers; default: the configuration's.
+            kwargs: what Transformers hands to models of every kind (`output_attentions`, `token_type_ids`): no effect.
         """
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
@@ -461,7 +497,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
         output = VQDNACodecOutput(logits=logits, codes=codes, quantized=quantized, hidden_states=encoded.hidden_states)
         if return_loss:
-            targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
+            targets = torch.where(clean, input_ids.long() - FIRST_NUCLEOTIDE_ID, IGNORED)
             self._add_losses(output, targets, encoded.commitment_loss)
             # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
             output = VQDNACodecOutput(**output)

@@ -341,7 +341,8 @@ class DNAEmbeddingPipeline(ChunkPipeline):
         elif pooling == "max":
             values = states.masked_fill(~weight, -torch.inf).amax(1)
         elif pooling == "cls":
-            values = states[:, 0] * weight.sum(1)
+            first = input_tensors["attention_mask"].long().argmax(1)  # the tokenizer may pad on the left
+            values = states[torch.arange(len(states)), first] * weight.sum(1)
         else:
             values = states
         passed_on = {name: input_tensors[name] for name in ("is_last", "reverse", "keep")}

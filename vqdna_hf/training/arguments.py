@@ -73,7 +73,7 @@ def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) ->
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     recipe: dict[str, Any] = {}
-    parser = _Parser(tuple(types))
+    parser = _Parser(tuple(types), allow_abbrev=False)
     known = {action.dest for action in parser._actions}
     if argv and argv[0].endswith((".yaml", ".yml", ".json")):
         recipe = _read_recipe(argv.pop(0), known)

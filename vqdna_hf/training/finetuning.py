@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 HEAD = ("classifier.", "head.")
 """The parameters that fine-tuning starts anew when the folder has none for its labels."""
 
+ADAPTERS = "adapter_model.safetensors"
 ADAPTED_CONFIG = "model_config.json"
 """Beside adapters: the configuration of the model they were trained in."""
 
@@ -190,7 +191,7 @@ def lora_config(
     rank: int = 8,
     alpha: int = 32,
     dropout: float = 0.05,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
 ) -> Any:
     """The `peft.LoraConfig` that fits a model, for those who use PEFT themselves.
 
@@ -203,7 +204,8 @@ def lora_config(
         targets: names of linear layers of the backbone; default `LORA_TARGETS`.
 
     Raises:
-        ValueError: if `peft` is not installed, or a target matches no layer of the backbone.
+        ValueError: if `peft` is not installed, the model is a codec or has adapters already, or a target matches no
+            layer of the backbone.
 
     Example:
 
@@ -215,8 +217,14 @@ def lora_config(
     ('TOKEN_CLS', ['Wi', 'Wo', 'Wqkv'], ['head', 'classifier'])
     """
     peft = _peft()
-    targets = [target.strip() for target in (targets or LORA_TARGETS)]
-    backbone = model.base_model.backbone
+    backbone = getattr(getattr(model, "base_model", None), "backbone", None)
+    if backbone is None:
+        raise ValueError(
+            f"{type(model).__name__} has no backbone to adapt: give a language model of this package, without adapters "
+            "(merge those that are there: merge_and_unload)"
+        )
+    targets = [targets] if isinstance(targets, str) else list(targets or LORA_TARGETS)
+    targets = [target.strip() for target in targets]
     linear = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
     if unknown := [target for target in targets if target not in linear]:
         raise ValueError(f"LoRA targets {unknown} match no module; this backbone has {sorted(linear)}")
@@ -237,9 +245,9 @@ def lora_config(
 
 
 def add_lora(
-    model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: Sequence[str] | None = None
-) -> nn.Module:
-    """Put low-rank adapters on the backbone; see `lora_config` for the arguments and errors.
+    model: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: str | Sequence[str] | None = None
+) -> Any:
+    """Put low-rank adapters on the backbone, and give the `peft.PeftModel`; see `lora_config` for arguments and errors.
 
     The codec is frozen: adapters save parameters only, and codebooks that move would be lost.
 
@@ -287,13 +295,12 @@ def save_adapted_config(model: nn.Module, folder: str | PathLike) -> None:
     write_json(Path(folder) / ADAPTED_CONFIG, values)
 
 
-def load_adapter(
-    cls: type[PreTrainedModel], path: str | PathLike, is_trainable: bool = False, **overrides: Any
-) -> nn.Module:
-    """Load adapters on their base, with the labels and the pooling they were trained with.
+def load_adapter(cls: type[PreTrainedModel], path: str | PathLike, is_trainable: bool = False, **overrides: Any) -> Any:
+    """Load adapters on their base, with the labels, the pooling and the strands they were trained with.
 
     `AutoPeftModelForSequenceClassification.from_pretrained(path)` does the same where the base's own configuration
-    fits; otherwise it must be told: `num_labels=5`.
+    fits; otherwise it must be told: `num_labels=5`, and `ignore_mismatched_sizes=True` if the base has a classifier for
+    other labels; `classifier_pooling` and `average_strands` too, without which it answers otherwise, silently.
 
     Args:
         cls: the class of the model.
@@ -301,8 +308,12 @@ def load_adapter(
         is_trainable: whether to go on training.
         overrides: keys of the configuration.
 
+    Returns:
+        The `peft.PeftModel`.
+
     Raises:
-        ValueError: if `path` holds no adapters, or as `load_pretrained` for the base.
+        ValueError: if `path` holds no adapters, or as `load_pretrained` for the base; if a tensor of the adapters is
+            missing or holds NaN or infinity. Pickled adapters (`adapter_model.bin`) are not read.
 
     Example:
 
@@ -316,6 +327,8 @@ def load_adapter(
     peft, folder = _peft(), Path(path)
     if not (folder / "adapter_config.json").is_file():
         raise ValueError(f"{folder}: holds no adapters (there is no adapter_config.json)")
+    if not (folder / ADAPTERS).is_file():
+        raise ValueError(f"{folder}: holds no {ADAPTERS}: adapters are read from safetensors alone, never from pickles")
     adapter = json.loads((folder / "adapter_config.json").read_text())
     if (folder / ADAPTED_CONFIG).is_file():
         values = json.loads((folder / ADAPTED_CONFIG).read_text())
@@ -327,15 +340,28 @@ def load_adapter(
         raise ValueError(f"{folder / 'adapter_config.json'} names no base_model_name_or_path: load the base yourself")
     if adapter.get("revision"):
         overrides["revision"] = adapter["revision"]
-    return peft.PeftModel.from_pretrained(
-        load_pretrained(cls, base, HEAD, **overrides), folder, is_trainable=is_trainable
-    )
+    model = load_pretrained(cls, base, HEAD, **overrides)
+    try:
+        adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder / ADAPTERS} does not fit {cls.__name__} on {base}: {error}") from error
+    _check_adapters(peft.get_peft_model_state_dict(adapted), folder)
+    return adapted
+
+
+def _check_adapters(expected: dict[str, Tensor], folder: Path) -> None:
+    """PEFT warns of a missing tensor and leaves it at its random start."""
+    with safe_open(folder / ADAPTERS, framework="pt") as tensors:
+        there = set(tensors.keys())
+    for name, value in expected.items():
+        if name not in there:
+            raise ValueError(f"{folder / ADAPTERS}: {name} is missing: get the folder anew from where it was saved")
+        if not value.isfinite().all():
+            raise ValueError(f"{folder / ADAPTERS}: {name} holds NaN or infinity")
 
 
 def _labels_of_adapter(folder: Path) -> int | None:
     """How many labels the classifier saved with the adapters has, if there is one."""
-    if not (folder / "adapter_model.safetensors").is_file():
-        return None
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as tensors:
+    with safe_open(folder / ADAPTERS, framework="pt") as tensors:
         shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys() if name.endswith("classifier.weight")]  # noqa: SIM118
     return shapes[0][0] if shapes else None
