@@ -3,7 +3,7 @@
 
 It speaks whoami, create, info, refs, branches, tree, paths-info, validate-yaml, preupload, LFS (batch, PUT, verify),
 commit (atomic, with the parent checked) and resolve. Every commit is a snapshot that a test can look at. Faults can be
-laid in: a connection cut in the middle of a request, a lost answer, or any status.
+laid in: a connection cut in the middle of a request, a lost or a wrong answer, or any status.
 
     with FakeHub() as hub:
         hub.fail("commit")
@@ -82,6 +82,8 @@ class Fault:
     lost: bool
     times: int
     code: str = ""
+    answer: bytes | None = None
+    message: str = ""
 
 
 def git_oid(content: bytes) -> str:
@@ -120,7 +122,17 @@ class FakeHub:
         self.server.shutdown()
         self.server.server_close()
 
-    def fail(self, kind: str, *, status: int | None = None, code: str = "", lost: bool = False, times: int = 1) -> None:
+    def fail(
+        self,
+        kind: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        lost: bool = False,
+        answer: bytes | None = None,
+        message: str = "laid in by the test",
+        times: int = 1,
+    ) -> None:
         """Spoil the next requests of a kind.
 
         Args:
@@ -128,9 +140,11 @@ class FakeHub:
             status, code: answer with this status, and the Hub's own word for it. Default: read half of the request
                 and cut the connection.
             lost: do what was asked, then cut the connection before the answer.
+            answer: instead of the Hub's, with status 200, as a proxy would. With `lost`, what was asked is done.
+            message: what the Hub says beside `status`.
             times: how many requests; -1 for all that follow.
         """
-        self.faults.append(Fault(kind, status, lost, times, code))
+        self.faults.append(Fault(kind, status, lost, times, code, answer, message))
 
     def heal(self) -> None:
         """No faults any more."""
@@ -409,7 +423,7 @@ class Handler(BaseHTTPRequestHandler):
                 values = {key: unquote(value) for key, value in match.groupdict().items() if value}
                 break
         fault = self.hub.take_fault(kind)
-        if fault and fault.status is None and not fault.lost:
+        if fault and fault.status is None and fault.answer is None and not fault.lost:
             self.read_body(part=True)
             self.cut()
             return
@@ -418,7 +432,10 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.before.pop(kind)()
         try:
             if fault and fault.status:
-                raise HubError(fault.status, "laid in by the test", fault.code)
+                raise HubError(fault.status, fault.message, fault.code)
+            if fault and fault.answer is not None and not fault.lost:
+                self.send(200, fault.answer, {"Content-Type": "text/html"})
+                return
             if kind == "unknown":
                 raise HubError(404, f"the fake Hub does not know {method} {url.path}")
             self.token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
@@ -430,7 +447,9 @@ class Handler(BaseHTTPRequestHandler):
         except HubError as error:
             self.send_error_answer(error)
             return
-        if fault:
+        if fault and fault.answer is not None:
+            self.send(200, fault.answer, {"Content-Type": "text/html"})
+        elif fault:
             self.cut()
         elif isinstance(result, tuple):
             self.send(200, *result)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import fake_hub
 import huggingface_hub.constants
 import pytest
 import torch
@@ -280,6 +281,145 @@ def test_a_commit_whose_answer_is_lost_is_found(hub: FakeHub, folder: Path) -> N
     assert len(hub.history(REPO)) == 3
 
 
+@pytest.mark.parametrize("kind", ["info", "create_repo", "lfs_put"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_that_changes_meanwhile_is_not_published(hub: FakeHub, folder: Path, kind: str, name: str) -> None:
+    hub.before[kind] = lambda: (folder / name).write_bytes(b"half")
+    with pytest.raises(
+        ValueError, match=r" changed while it was pushed: nothing was published.*; push again$"
+    ) as error:
+        publish(hub, folder)
+    assert str(folder) in str(error.value)
+    assert list(hub.files(REPO)) == [".gitattributes"]
+
+
+def test_what_was_checked_is_published_to_the_byte(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["vqdna_hf.hub.push"], "_LFS_FROM_BYTES", 20_000)  # larger ones go by their path
+    monkeypatch.setattr(fake_hub, "LFS_FROM_BYTES", 20_000)
+    before = content(folder)
+
+    def change_everything() -> None:
+        for name in before:
+            (folder / name).write_bytes(b"later")
+
+    hub.before["validate_yaml"] = change_everything  # the last request before the commit
+    publish(hub, folder)
+    assert published(hub) == before
+
+
+def test_a_file_that_comes_or_goes_meanwhile_is_seen(hub: FakeHub, folder: Path) -> None:
+    publish(hub, folder)
+    hub.before["info"] = lambda: (folder / "NOTICE").write_text("new")
+    with pytest.raises(ValueError, match="NOTICE changed while it was pushed: nothing was published; push again"):
+        publish(hub, folder)
+    hub.before["preupload"] = (folder / "NOTICE").unlink
+    with pytest.raises(ValueError, match="NOTICE changed while it was pushed: nothing was published; push again"):
+        publish(hub, folder)
+    assert len(hub.history(REPO)) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "added_tokens.json",
+        "special_tokens_map.json", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin",
+        "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack", "model.fp16.safetensors",
+        "model.safetensors.index.fp16.json", "consolidated.safetensors", "codec/adapter_config.json",
+    ],
+)  # fmt: skip
+def test_files_that_change_what_is_loaded_are_refused(hub: FakeHub, folder: Path, name: str) -> None:
+    publish(hub, folder)
+    hub.user_commits(REPO, {name: b"{}"})
+    edit_config(folder, note="changed")
+    written = len(hub.writes())
+    words = f"^the repository holds {re.escape(name)}, which would change the model that is loaded: delete it there"
+    for options in ({}, {"dry_run": True}, {"revision": "next"}):
+        with pytest.raises(ValueError, match=words):
+            publish(hub, folder, **options)
+    assert len(hub.writes()) == written
+    hub.user_commits(REPO, {"tf_model.h5": b"1", "flax_model.msgpack": b"1"})
+    with pytest.raises(ValueError, match=r"tf_model\.h5.*: delete them there first: nothing was published$"):
+        publish(hub, folder)
+
+
+def test_another_models_repository_is_refused(hub: FakeHub, folder: Path) -> None:
+    publish(hub, folder)
+    hub.repos[REPO].add("main", "another", {"config.json": b"{}", "model.safetensors": b"0"})
+    written = len(hub.writes())
+    for dry_run in (True, False):
+        with pytest.raises(ValueError, match="org/tiny holds another model: choose another repository: nothing was"):
+            publish(hub, folder, dry_run=dry_run)
+    assert len(hub.writes()) == written
+    hub.fail("info", status=404, code="RepoNotFound")  # not there when we looked
+    with pytest.raises(ValueError, match="org/tiny holds another model"):
+        publish(hub, folder)
+    assert hub.history(REPO)[0].title == "another"
+
+
+@pytest.mark.parametrize("answer", [b"<html>Log in</html>", b"[]", b'{"status": "ok"}', b"null", b'"ok"', b"\xff", b""])
+@pytest.mark.parametrize("kind", ["info", "create_repo", "tree", "preupload", "commit"])
+def test_an_answer_that_is_not_the_hubs_is_one_line(hub: FakeHub, folder: Path, kind: str, answer: bytes) -> None:
+    hub.fail(kind, answer=answer)
+    with pytest.raises(ValueError, match=r"is not the Hub|improperly formatted") as error:
+        publish(hub, folder)
+    assert "nothing was published" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not hub.repos or list(hub.files(REPO)) == [".gitattributes"]
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"id": "org/tiny"}', b'{"id": "org/tiny", "sha": 5, "siblings": []}'])
+def test_a_shape_that_is_nearly_the_hubs_is_not_taken_for_an_empty_repository(
+    hub: FakeHub, folder: Path, answer: bytes
+) -> None:
+    publish(hub, folder)
+    edit_config(folder, note="changed")
+    for kind in ("info", "tree"):
+        hub.fail(kind, answer=answer)
+        with pytest.raises(ValueError, match=r"what answers at http.* is not the Hub.*: nothing was published$"):
+            publish(hub, folder)
+        hub.fail(kind, answer=answer)
+        assert "is not the Hub" in publish(hub, folder, dry_run=True).unknown
+    hub.fail("commit", answer=answer, lost=True)
+    assert publish(hub, folder).oid == hub.history(REPO)[0].oid
+    assert len(hub.history(REPO)) == 3
+
+
+@pytest.mark.parametrize("token", ["hf_writer\n", "hf_wri ter", " hf_writer", "hf_wr\u00efter", "hf_writer\0", ""])
+def test_a_token_that_no_header_can_carry_is_not_shown(
+    hub: FakeHub, folder: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"^the token that was given is empty, or holds white space") as error:
+        publish(hub, folder, token=token)
+    assert "writer" not in str(error.value)
+    if token == "hf_wri ter":  # of the others the client mends some itself
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(ValueError, match=r"^the token that `hf auth login` or HF_TOKEN left is empty") as error:
+            publish(hub, folder, token=None)
+        assert "wri ter" not in str(error.value)
+    assert not hub.log
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_the_hub_says_is_shown_without_the_token(
+    hub: FakeHub, folder: Path, given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not given:
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+    hub.fail("create_repo", status=403, message=f"Bearer {hub.token} may not")
+    with pytest.raises(ValueError, match=r"Bearer \*\*\* may not") as error:
+        publish(hub, folder, token=hub.token if given else None)
+    assert hub.token not in str(error.value)
+
+
+def test_no_bar_for_what_is_small(hub: FakeHub, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hub.fail("commit", status=503)
+    with pytest.raises(ValueError, match="trouble"):
+        publish(hub, folder)
+    publish(hub, folder)  # the weights are there already: no large file is left to send
+    assert "LFS files" not in capfd.readouterr().err
+    assert not huggingface_hub.utils.are_progress_bars_disabled()
+
+
 def test_a_push_beside_ours_is_not_overwritten(hub: FakeHub, folder: Path) -> None:
     publish(hub, folder)
     edit_config(folder, note="changed")
@@ -323,6 +463,8 @@ def test_branches(hub: FakeHub, folder: Path) -> None:
     assert second.new_branch
     assert hub.repos[REPO].branches == {"main": first.oid, "decade": second.oid}
     assert published(hub, "decade") == content(folder)
+    publish(hub, folder, revision="my-lab/v1.0_a@b")
+    assert published(hub, "my-lab/v1.0_a@b") == content(folder)
     with pytest.raises(ValueError, match=r"^revision '[0-9a-f]{40}' is no branch: a commit cannot be changed"):
         publish(hub, folder, revision=first.oid)
     with pytest.raises(ValueError, match="org/tiny is a public repository"):
@@ -333,6 +475,15 @@ def test_branches(hub: FakeHub, folder: Path) -> None:
 def test_a_name_that_is_no_repository_is_refused(name: str, folder: Path) -> None:
     with pytest.raises(ValueError, match="is no repository of the Hub"):
         push(folder, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a..b", "a\n", "/a", "a//b", "-a", "a.", "a/.b", "a.lock", "a~1", "a:b", "@"]
+)
+def test_a_name_that_is_no_branch_is_refused(hub: FakeHub, folder: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"^revision '.*' is no name of a branch"):
+        publish(hub, folder, revision=name)
+    assert not hub.log
 
 
 def _write(name: str, data: bytes = b"x") -> Callable[[Path], object]:
@@ -357,6 +508,24 @@ def _two_kinds_of_weights(folder: Path) -> None:
     whole = (folder / "model.safetensors").read_bytes()
     shard(folder)
     (folder / "model.safetensors").write_bytes(whole)
+
+
+def _link(name: str) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        away = folder.parent / "away"
+        (folder / name).rename(away)
+        (folder / name).symlink_to(away, target_is_directory=away.is_dir())
+
+    return spoil
+
+
+def _edit_tokenizer(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        change(tokenizer)
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    return spoil
 
 
 def _drop_buffer(folder: Path) -> None:
@@ -397,14 +566,36 @@ def _set(name: str, value: float) -> Callable[[Path], object]:
         ),
         (lambda folder: edit_config(folder, intermediate_size=32), r"has the shape .* and config.json asks for"),
         (lambda folder: (folder / "quantization_vqdna.py").unlink(), "quantization_vqdna.py is missing"),
-        (_write("modeling_vqdna.py", b"def (:"), "modeling_vqdna.py cannot be read as Python"),
-        (_write("modeling_vqdna.py", b"x = 1"), "modeling_vqdna.py has no class VQDNAModel"),
+        (_write("modeling_vqdna.py", b"def (:"), r"modeling_vqdna.py is not the code of vqdna_hf \d"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (_write("tokenizer.json", b"{"), "tokenizer.json cannot be read"),
         (lambda folder: (folder / "README.md").unlink(), "README.md is missing; a model without a card"),
         (_write("README.md", b"# No metadata\n"), "README.md has no metadata"),
         (_write("README.md", b"---\ntags: [a\n---\n"), "README.md: the metadata cannot be read"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (_write("tokenizer.json", b"{}"), "tokenizer.json cannot be read"),
+        (_edit_tokenizer(lambda data: data["model"]["vocab"].update(A=6, C=5)), "does not give nucleotides the ids"),
+        (_edit_tokenizer(lambda data: data.update(normalizer=None)), "tokenizer.json does not give nucleotides"),
+        (_write("tokenizer_config.json", b"{}"), "tokenizer_config.json has no auto_map with AutoTokenizer"),
+        (
+            _write("tokenizer_config.json", b'{"auto_map": {"AutoTokenizer": "org/evil--tokenization_vqdna.X"}}'),
+            r"auto_map\.AutoTokenizer names 'org/evil--tokenization_vqdna\.X', which is no module of this folder",
+        ),
+        (lambda folder: edit_config(folder, auto_map={"AutoConfig": "a.B", "AutoModel": "a.C"}), "names 'a.B'"),
+        (
+            lambda folder: edit_config(
+                folder, auto_map={"AutoConfig": "configuration_vqdna.VQDNAConfig", "AutoModel": "modeling_vqdna.No"}
+            ),
+            r"auto_map\.AutoModel names No, and modeling_vqdna\.py has no such class",
+        ),
+        (_write("handler.py", b"import os\n"), r"handler\.py is not the code of vqdna_hf"),
+        (_write("onnx/config.json", b"{}"), r"onnx/config\.json stands without onnx/model\.onnx"),
+        (_write("onnx/model.onnx.data"), r"onnx/model\.onnx\.data stands without onnx/model\.onnx"),
+        (_link("model.safetensors"), r"model\.safetensors is a link: copy the file itself"),
+        (_link("config.json"), r"config\.json is a link: copy the file itself"),
+        (_link("codec"), r"codec is a link: copy the file itself"),
+        (_link("codec/model.safetensors"), r"codec/model\.safetensors is a link: copy the file itself"),
+        (lambda folder: (folder / "plots").symlink_to("nowhere"), "plots is a link"),
         (_cut_weights, "model.safetensors: the weights cannot be read"),
         (_drop_shard, "is in model-00002-of-00002.safetensors, and it is not"),
         (_two_kinds_of_weights, "model.safetensors is not named in model.safetensors.index.json"),
@@ -422,6 +613,20 @@ def test_a_folder_that_is_no_whole_export_is_refused(folder: Path, spoil: Callab
     with pytest.raises(ValueError, match=words) as error:
         check_publishable(folder)
     assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("architectures", 5), ("architectures", [["VQDNAModel"]]), ("auto_map", 5), ("model_type", ["vqdna"]),
+        ("custom_pipelines", [1]), ("custom_pipelines", {"dna": 1}), ("id2label", 5), ("codec_config", 5),
+        ("quantization_config", 5), ("hidden_size", "16"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_named(folder: Path, key: str, value: Any) -> None:
+    edit_config(folder, **{key: value})
+    with pytest.raises(ValueError, match=f"config.json.*{key}"):
+        check_publishable(folder)
 
 
 def test_refusal_comes_before_anything_is_sent(hub: FakeHub, folder: Path) -> None:

@@ -139,3 +139,9 @@ def test_sys_argv_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(sys, "argv", ["script.py", "--size", "9", "--output_dir", str(tmp_path)])
     own, _ = parse_arguments((Own, TrainingArguments))
     assert own.size == 9
+
+
+def test_a_flag_cut_short_is_refused_with_the_whole_one() -> None:
+    """argparse would take it: `--learning_rat 1` would train at that rate."""
+    with pytest.raises(ValueError, match="unknown flag --learning_rat: did you mean --learning_rate"):
+        parse_arguments((TrainingArguments,), ["--output_dir", "run", "--learning_rat", "1"])

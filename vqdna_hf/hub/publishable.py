@@ -1,16 +1,18 @@
 """Whether a folder may go to the Hub: one of our exports, whole, without pickles, and nothing else in it."""
 
-import ast
+import importlib
+import inspect
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, metadata_load
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
@@ -21,8 +23,8 @@ from vqdna_hf.model.modeling_vqdna import (
     VQDNAModel,
 )
 from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
+from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS, SEP_ID, VOCABULARY
 
-_CONFIGURATIONS = {config.model_type: config for config in (VQDNACodecConfig, VQDNAConfig)}
 _CLASSES: dict[str, type[PreTrainedModel]] = {
     cls.__name__: cls
     for cls in (
@@ -48,6 +50,19 @@ _ALLOWED = {
 }  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 _HANDLER = "handler.py"
+_SOURCE = Path(inspect.getfile(VQDNAConfig)).parent  # where the code of an export comes from
+_CODE_OF_CODEC = {
+    f"{name}_vqdna.py" for name in ("configuration", "pipeline", "quantization", "tokenization")
+} | {"modeling_vqdna_codec.py"}  # fmt: skip
+_CODE_OF = {
+    VQDNACodecConfig.model_type: _CODE_OF_CODEC,
+    VQDNAConfig.model_type: _CODE_OF_CODEC | {"modeling_vqdna.py"},
+}
+# What loaders take by its name alone: adapters, tokens, weights of other names and frameworks.
+_LOADED_UNASKED = re.compile(
+    r"(codec/)?(adapter_config\.json|adapter_model[^/]*|(added_tokens|special_tokens_map)\.json|[^/]*\.safetensors|"
+    r"((pytorch|tf|flax)_model|model)[^/]*\.(bin|h5|msgpack|safetensors|ckpt)(\.index[^/]*(\.json)?)?|model\.ckpt\.index)"
+)
 
 
 def is_export_file(path: str) -> bool:
@@ -66,6 +81,17 @@ def is_export_file(path: str) -> bool:
     return path in own or _is_weights(path) or _CODE.fullmatch(path) is not None
 
 
+def changes_loading(path: str) -> bool:
+    """Whether a file that is no part of an export changes what is loaded from a repository that holds it.
+
+    >>> [changes_loading(name) for name in ("adapter_config.json", "pytorch_model.bin", "model.fp16.safetensors")]
+    [True, True, True]
+    >>> [changes_loading(name) for name in ("notes.md", "training_args.bin", "plots/model.safetensors")]
+    [False, False, False]
+    """
+    return _LOADED_UNASKED.fullmatch(path) is not None
+
+
 def _is_weights(path: str) -> bool:
     name = path.removeprefix(f"{_CODEC}/")
     return name == _INDEX or _WEIGHTS.fullmatch(name) is not None
@@ -82,9 +108,9 @@ def check_publishable(folder: str | Path) -> list[str]:
 
     Raises:
         ValueError: that names the file (and the tensor), if the folder is no export of this package; a needed file
-            is missing or cannot be read; the weights are not safetensors, are incomplete, or do not fit the
-            configuration; a codebook is untrained or holds NaN or infinity; or the folder holds anything that does
-            not belong to an export.
+            is missing or cannot be read; the code is not the installed package's; the tokenizer gives other ids; the
+            weights are not safetensors, are incomplete, or do not fit the configuration; a codebook is untrained or
+            holds NaN or infinity; or the folder holds a link, or anything that does not belong to an export.
 
     Example:
 
@@ -92,33 +118,71 @@ def check_publishable(folder: str | Path) -> list[str]:
     Traceback (most recent call last):
     ValueError: no/such/folder: no such folder; write one with `vqdna export RUN FOLDER`
     """
+    names = list_publishable(folder)
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; write one with `vqdna export RUN FOLDER`")
-    config = read_config(folder)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    models = {folder: config}
-    if any(name.startswith(f"{_CODEC}/") for name in names):
+    models = {folder: read_config(folder)}
+    if f"{_CODEC}/config.json" in names:
         models[folder / _CODEC] = read_config(folder / _CODEC)
-    code = set().union(*(_check_code(folder, config) for config in models.values()))
-    for name in names:
-        _check_name(folder, name, code)
-    for name in _NEEDED:
+    code = set().union(*(_CODE_OF[config["model_type"]] for config in models.values()))
+    for name in [*_NEEDED, *sorted(code)]:
         if name not in names:
-            card = "; a model without a card is not published" if name == "README.md" else ": export it again"
+            card = "; a model without a card is not published" if name == "README.md" else ": export the model again"
             raise ValueError(f"{folder / name} is missing{card}")
-    _read_json(folder / "tokenizer.json")
-    _read_json(folder / "tokenizer_config.json")
+    for name in sorted({*code, _HANDLER} & set(names)):
+        _check_code(folder / name)
+    for place, config in models.items():
+        _check_references(place / "config.json", config, {"AutoConfig", "AutoModel"}, code)
+    path = folder / "tokenizer_config.json"
+    _check_references(path, _read_json(path), {"AutoTokenizer"}, code)
+    for name in {"tokenizer.json", "onnx/tokenizer.json"} & set(names):
+        _check_tokenizer(folder / name)
     _check_card(folder / "README.md")
     for place, config in models.items():
         _check_weights(place, config)
     return names
 
 
+def list_publishable(folder: str | Path) -> list[str]:
+    """The files of an export by their names alone: none is there that an export never writes, and no link.
+
+    Args:
+        folder: an export.
+
+    Returns:
+        Names relative to the folder, sorted.
+
+    Raises:
+        ValueError: if the folder is no export of this package, or holds what does not belong to one.
+
+    Example:
+
+    >>> list_publishable("no/such/folder")
+    Traceback (most recent call last):
+    ValueError: no/such/folder: no such folder; write one with `vqdna export RUN FOLDER`
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; write one with `vqdna export RUN FOLDER`")
+    configs = [read_config(folder)]
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link: copy the file itself")
+    names = sorted(path.relative_to(folder).as_posix() for path in paths if not path.is_dir())
+    if any(name.startswith(f"{_CODEC}/") for name in names):
+        configs.append(read_config(folder / _CODEC))
+    code = set().union(*(_CODE_OF[config["model_type"]] for config in configs))
+    for name in names:
+        _check_name(folder, name, code)
+    if "onnx/model.onnx" not in names and (alone := _GRAPH.intersection(names)):
+        raise ValueError(f"{folder / min(alone)} stands without onnx/model.onnx: export the graph again, or delete it")
+    return names
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} cannot be read: it is no JSON object")
@@ -136,8 +200,9 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise ValueError(f"{folder} holds an adapter, not a model: merge it into its base and export that")
         raise ValueError(f"{folder}: not a model's folder: it holds no config.json")
     config = _read_json(folder / "config.json")
-    if config.get("model_type") not in _CONFIGURATIONS:
-        raise ValueError(f"{folder / 'config.json'}: model_type {config.get('model_type')!r} is none of this package")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in _CODE_OF:
+        raise ValueError(f"{folder / 'config.json'}: model_type {model_type!r} is none of this package")
     return config
 
 
@@ -154,8 +219,10 @@ def saved_class(path: Path, config: dict[str, Any]) -> type[PreTrainedModel]:
     >>> saved_class(Path("config.json"), {"architectures": ["VQDNAForMaskedLM"]}).__name__
     'VQDNAForMaskedLM'
     """
-    architecture = (config.get("architectures") or [None])[0]
-    if architecture not in _CLASSES:
+    architecture = config.get("architectures")
+    if isinstance(architecture, list) and architecture:
+        architecture = architecture[0]
+    if not isinstance(architecture, str) or architecture not in _CLASSES:
         raise ValueError(f"{path}: architectures names {architecture!r}, and it must be one of {sorted(_CLASSES)}")
     return _CLASSES[architecture]
 
@@ -165,7 +232,7 @@ def _check_name(folder: Path, name: str, code: set[str]) -> None:
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{path} is no file that can be read")
-    if name in _ALLOWED or name in code or _is_weights(name):
+    if name in _ALLOWED or name in code or name == _HANDLER or _is_weights(name):
         return
     if re.fullmatch(r"\.eval_results/[\w.-]+\.yaml", name) or re.fullmatch(r"(\w[\w-]*/)?\w[\w-]*\.(png|svg|md)", name):
         return
@@ -176,56 +243,58 @@ def _check_name(folder: Path, name: str, code: set[str]) -> None:
     raise ValueError(f"{path} does not belong to an export: move it away, or export the model again")
 
 
-def _references(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, module.Class) of all code that the configuration names."""
-    references = dict(config.get("auto_map") or {})
-    for task, pipeline in (config.get("custom_pipelines") or {}).items():
-        references[f"custom_pipelines.{task}"] = pipeline.get("impl")
+def _table(path: Path, config: dict[str, Any], key: str) -> dict[str, Any]:
+    value = config.get(key)
+    if not isinstance(value, dict | None):
+        raise ValueError(f"{path}: {key} is {value!r}, and it must be an object")
+    return value or {}
+
+
+def _references(path: Path, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, module.Class) of all code that a configuration names."""
+    references = {f"auto_map.{key}": value for key, value in _table(path, config, "auto_map").items()}
+    for task, pipeline in _table(path, config, "custom_pipelines").items():
+        key = f"custom_pipelines.{task}"
+        references[key] = _table(path, {key: pipeline}, key).get("impl")
     for key, value in references.items():
         for reference in value if isinstance(value, list) else [value]:
             if reference is not None:
-                yield key, reference
+                yield key, str(reference)
 
 
-def _check_code(folder: Path, config: dict[str, Any]) -> set[str]:
-    """The code files that the configuration and the handler need, each of them there and readable."""
-    auto_map = config.get("auto_map") or {}
-    if "AutoConfig" not in auto_map or "AutoModel" not in auto_map:
+def _check_references(path: Path, config: dict[str, Any], needed: set[str], code: set[str]) -> None:
+    """What a configuration names is in the code files beside it."""
+    if missing := needed - _table(path, config, "auto_map").keys():
         raise ValueError(
-            f"{folder / 'config.json'} has no auto_map with AutoConfig and AutoModel: nobody could load it without "
-            "this package; write the folder with `vqdna export RUN FOLDER`"
+            f"{path} has no auto_map with {' and '.join(sorted(missing))}: nobody could load it without this package; "
+            "write the folder with `vqdna export RUN FOLDER`"
         )
-    found: dict[str, ast.Module] = {}
-    for key, reference in _references(config):
-        module, _, name = str(reference).rpartition(".")
-        if not module or not module.isidentifier():
-            raise ValueError(f"{folder / 'config.json'}: {key} names {reference!r}, which is no module of this folder")
-        tree = _follow_imports(folder, module, f"{key} in config.json", found)
-        if name not in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}:
-            raise ValueError(f"{folder / module}.py has no class {name}, which {key} in config.json names")
-    if (folder / _HANDLER).is_file():
-        _follow_imports(folder, "handler", "", found)
-    return set(found)
+    for key, reference in _references(path, config):
+        module, _, name = reference.rpartition(".")
+        if f"{module}.py" not in code:
+            raise ValueError(f"{path}: {key} names {reference!r}, which is no module of this folder")
+        if not hasattr(importlib.import_module(f"vqdna_hf.model.{module}"), name):
+            raise ValueError(f"{path}: {key} names {name}, and {module}.py has no such class")
 
 
-def _follow_imports(folder: Path, module: str, wanted_by: str, found: dict[str, ast.Module]) -> ast.Module:
-    """Read a module and those beside it that it imports into `found`, by file name."""
-    path = folder / f"{module}.py"
-    if path.name in found:
-        return found[path.name]
+def _check_code(path: Path) -> None:
+    """The folder runs on the machine of whoever loads it: it is the code of this package, to the byte."""
+    if path.read_bytes() != (_SOURCE / path.name).read_bytes():
+        version = importlib.import_module("vqdna_hf").__version__
+        raise ValueError(f"{path} is not the code of vqdna_hf {version}: export the model again")
+
+
+def _check_tokenizer(path: Path) -> None:
     try:
-        tree = ast.parse(path.read_text())
-    except OSError as error:
-        raise ValueError(f"{path} is missing, and {wanted_by} needs it: export the model again") from error
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as Python: {error}") from error
-    found[path.name] = tree
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or not node.module:
-            continue
-        if node.level == 1 or (node.level == 0 and (folder / f"{node.module}.py").is_file()):
-            _follow_imports(folder, node.module, path.name, found)
-    return tree
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # it knows no other class
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    letters = IUPAC_LETTERS + IUPAC_LETTERS.lower()
+    expected = [CLS_ID, *letters.encode().translate(BYTE_TO_ID), SEP_ID]
+    if tokenizer.get_vocab() != {token: i for i, token in enumerate(VOCABULARY)} or (
+        tokenizer.encode(letters).ids != expected
+    ):
+        raise ValueError(f"{path} does not give nucleotides the ids of this package: export the model again")
 
 
 def _check_card(path: Path) -> None:
@@ -246,7 +315,9 @@ def _check_weights(folder: Path, config: dict[str, Any]) -> None:
         raise ValueError(f"{folder / 'model.safetensors'} is missing: a model is published with its weights")
     where = dict(_tensors(folder, files))
     if index.is_file():
-        weight_map = _read_json(index).get("weight_map") or {}
+        weight_map = _table(index, _read_json(index), "weight_map")
+        if wrong := [name for name, file in weight_map.items() if not isinstance(file, str)]:
+            raise ValueError(f"{index}: weight_map names no file for {wrong[0]}")
         if left_over := sorted(set(files) - set(weight_map.values())):
             raise ValueError(f"{folder / left_over[0]} is not named in {_INDEX}: it is of another export")
         for name, file in weight_map.items():
@@ -281,11 +352,13 @@ def _tensors(folder: Path, files: list[str]) -> Iterator[tuple[str, tuple[str, t
 def _expected_tensors(path: Path, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor of the class that was saved; built without memory, on the meta device."""
     cls = saved_class(path, config)
+    for key in ("id2label", "label2id", "quantization_config"):
+        _table(path, config, key)
     try:
         with torch.device("meta"):
             model = cls(cls.config_class.from_dict(config))
-    except (ValueError, TypeError, StrictDataclassError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # a value of the wrong type may fail anywhere
+        raise ValueError(f"{path}: no {cls.__name__} can be made of it: {textwrap.shorten(str(error), 300)}") from error
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     return {name: tuple(value.shape) for name, value in model.state_dict().items() if name not in tied}
 

@@ -1,6 +1,8 @@
 """Publish an export: one commit that is there as a whole, or nothing."""
 
 import hashlib
+import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -17,14 +19,24 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    validate_repo_id,
+)
 
-from .publishable import check_publishable, is_export_file
+from .publishable import changes_loading, check_publishable, is_export_file, list_publishable
 
 # The library underneath has had two names, httpx and httpx2; its errors share this base under either.
 _HTTPError: type[Exception] = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-_FAILURES = (OSError, ValueError, RuntimeError, _HTTPError)
+# How the client fails on an answer that is none of the Hub's: HTML, or JSON of another shape.
+_NO_ANSWER = (LookupError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError)
+_FAILURES = (OSError, ValueError, RuntimeError, _HTTPError, *_NO_ANSWER)
 _LFS_FROM_BYTES = 10_000_000  # the Hub's limit for files that git itself stores
+# What git refuses in the name of a branch, and spaces of other alphabets.
+_NO_BRANCH = re.compile(r"[\x00-\x20\x7f\s~^:?*\[\\]|\.\.|@\{|//|^[-/]|[/.]$|\.lock(/|$)|(^|/)\.|^@?$")
+_OID = re.compile("[0-9a-f]{40}")
 _READ_SECONDS = 30.0
 # A .gitignore in the repository would drop files from the commit without a word: a half-published model.
 _IGNORE_NOTHING = "# all files of an export belong together\n"
@@ -125,6 +137,49 @@ class PushResult:
 
 
 @dataclass(frozen=True)
+class _Local:
+    """A file as it was when the push began: its hashes, and its content unless it is a large one."""
+
+    size: int
+    git_oid: str
+    sha256: str
+    content: bytes | None
+
+
+@dataclass(frozen=True)
+class _Export:
+    """The folder as it was when the push began. This is what is published, or nothing is."""
+
+    folder: Path
+    files: dict[str, _Local]
+
+    @classmethod
+    def read(cls, folder: Path) -> "_Export":
+        """Read every file once; names that do not belong to an export are refused before that."""
+        names = list_publishable(folder)
+        try:
+            return cls(folder, {name: _read_local(folder / name) for name in names})
+        except OSError as error:
+            raise ValueError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
+
+    def refuse_changes(self, state: str) -> None:
+        """Read the folder again: the large files go by their path, and others wrote while they went."""
+        try:
+            now = _Export.read(self.folder).files
+        except ValueError:  # a file that does not belong there, or one that is gone
+            now = {}
+        names = [name for name in sorted(self.files.keys() | now.keys()) if self.files.get(name) != now.get(name)]
+        if names:
+            which = f"{self.folder / names[0]}" if len(names) == 1 else f"{self.folder}"
+            raise ValueError(f"{which} changed while it was pushed: {state}; push again")
+
+    def addition(self, name: str) -> CommitOperationAdd:
+        """Of the content that was read, unless it is a large file."""
+        content = self.files[name].content
+        return CommitOperationAdd(name, self.folder / name if content is None else content)
+
+
+@dataclass(frozen=True)
 class _Remote:
     """What the Hub holds: nothing, a repository without the branch (then `head` is main's), or a branch."""
 
@@ -150,8 +205,9 @@ def push(
 
     The folder is checked first (`check_publishable`); repository and branch are created if need be. Files that did
     not change are not sent. What an earlier export wrote and this one lacks (`is_export_file`) is deleted in the same
-    commit; all else in the repository stays. If somebody commits in the meantime, or the connection breaks, the
-    branch stays as it was and the call can be repeated.
+    commit; all else in the repository stays, and what would change the model that is loaded (`changes_loading`) is
+    refused. If somebody commits or writes to the folder in the meantime, or the connection breaks, the branch stays as
+    it was and the call can be repeated.
 
     Args:
         folder: written by `export`, with a card.
@@ -177,14 +233,15 @@ def push(
     ValueError: 'vqdna-hrq' is no repository of the Hub: write organisation/name
     """
     _check_target(repo_id, revision)
-    folder = Path(folder)
-    names = check_publishable(folder)
+    _check_token(token)
+    export = _Export.read(Path(folder))
+    check_publishable(folder)
     api = HfApi(endpoint=endpoint, token=token)
-    plan, remote = _plan(api, folder, names, PushResult(repo_id, revision, dry_run=dry_run), private)
-    return plan if dry_run else _publish(api, folder, names, remote, plan, message)
+    plan, remote = _plan(api, export, PushResult(repo_id, revision, dry_run=dry_run), private)
+    return plan if dry_run else _publish(api, export, remote, plan, message)
 
 
-def _plan(api: HfApi, folder: Path, names: list[str], plan: PushResult, private: bool) -> tuple[PushResult, _Remote]:
+def _plan(api: HfApi, export: _Export, plan: PushResult, private: bool) -> tuple[PushResult, _Remote]:
     """Look at the Hub and say what must be done there."""
     repo_id, branch = plan.repo_id, plan.branch
     try:
@@ -193,16 +250,18 @@ def _plan(api: HfApi, folder: Path, names: list[str], plan: PushResult, private:
     except ValueError as error:
         if not (plan.dry_run and _is_unreachable(error.__cause__)):
             raise
-        files = tuple(_new_file(folder, name, "send") for name in names)
+        files = tuple(_new_file(name, local, "send") for name, local in export.files.items())
         return replace(plan, files=files, unknown=str(error).removesuffix(f": {_NOTHING}")), _Remote()
     if private:
         _check_private(remote, repo_id)
+    files = _compare(export, remote)
+    _refuse_foreign(repo_id, remote, files, _NOTHING)
     plan = replace(
         plan,
         url=f"{api.endpoint}/{repo_id}",
         new_repository="" if remote.exists else "private" if private else "public",
         new_branch=not remote.branch_exists and (remote.exists or branch != "main"),
-        files=_compare(folder, names, remote),
+        files=files,
     )
     return plan, remote
 
@@ -214,8 +273,43 @@ def _check_target(repo_id: str, revision: str) -> None:
         raise ValueError(f"{repo_id!r} is no repository of the Hub: {error}") from error
     if repo_id.count("/") != 1:
         raise ValueError(f"{repo_id!r} is no repository of the Hub: write organisation/name")
-    if not revision or re.fullmatch("[0-9a-f]{40}", revision):
+    if _OID.fullmatch(revision):
         raise ValueError(f"revision {revision!r} is no branch: a commit cannot be changed; name the branch to push to")
+    if _NO_BRANCH.search(revision):
+        raise ValueError(
+            f"revision {revision!r} is no name of a branch: take letters, digits, and - _ . / between them"
+        )
+
+
+def _token_of(given: str | None) -> str | None:
+    """The token that requests carry, if it can be had."""
+    if given is not None:
+        return given
+    try:
+        return get_token()
+    except _FAILURES:
+        return None  # the first request says why
+
+
+def _check_token(given: str | None) -> None:
+    """Refuse what no header can carry, without showing it: the client's own message would."""
+    token = _token_of(given)
+    if isinstance(token, str) and not re.fullmatch("[!-~]+", token):
+        whose = "that `hf auth login` or HF_TOKEN left" if given is None else "that was given"
+        raise ValueError(
+            f"the token {whose} is empty, or holds white space or letters that no token has: copy it again: {_NOTHING}"
+        )
+
+
+def _refuse_foreign(repo_id: str, remote: _Remote, files: tuple[FileChange, ...], state: str) -> None:
+    """A repository of another model, and files that stay and would change what is loaded."""
+    if "config.json" in remote.files and "configuration_vqdna.py" not in remote.files:
+        raise ValueError(f"{repo_id} holds another model: choose another repository: {state}")
+    if names := [file.path for file in files if file.action == "keep" and changes_loading(file.path)]:
+        raise ValueError(
+            f"the repository holds {', '.join(names)}, which would change the model that is loaded: "
+            f"delete {'it' if len(names) == 1 else 'them'} there first: {state}"
+        )
 
 
 def _check_private(remote: _Remote, repo_id: str) -> None:
@@ -237,46 +331,50 @@ def _read_remote(api: HfApi, repo_id: str, branch: str) -> _Remote:
     except RepositoryNotFoundError:
         return _Remote()
     # The tree of this commit, not of the branch, which may move between the two requests.
-    tree = api.list_repo_tree(repo_id, recursive=True, revision=info.sha) if info.sha else []
+    if not _OID.fullmatch(info.sha):
+        raise TypeError("sha")
+    tree = api.list_repo_tree(repo_id, recursive=True, revision=info.sha)
     files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    if info.siblings and not files:
+        raise TypeError("tree")
     return _Remote(True, bool(info.private), branch_exists, info.sha, files)
 
 
-def _new_file(folder: Path, name: str, action: Action) -> FileChange:
-    size = (folder / name).stat().st_size
-    return FileChange(name, action, size, name.endswith((".safetensors", ".onnx")) or size > _LFS_FROM_BYTES)
+def _new_file(name: str, local: _Local, action: Action) -> FileChange:
+    lfs = name.endswith((".safetensors", ".onnx")) or local.size > _LFS_FROM_BYTES
+    return FileChange(name, action, local.size, lfs)
 
 
-def _digest(path: Path, lfs: bool) -> str:
-    """The hash that the Hub keeps of a file: SHA-256 of a large one, else git's."""
-    digest = hashlib.sha256() if lfs else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as stream:
+def _read_local(path: Path) -> _Local:
+    size = path.stat().st_size
+    content = path.read_bytes() if size <= _LFS_FROM_BYTES else None
+    size = size if content is None else len(content)
+    git, sha256 = hashlib.sha1(b"blob %d\0" % size), hashlib.sha256()  # a large file's hash there, and git's
+    with path.open("rb") if content is None else io.BytesIO(content) as stream:
         while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            git.update(block)
+            sha256.update(block)
+    return _Local(size, git.hexdigest(), sha256.hexdigest(), content)
 
 
-def _compare(folder: Path, names: list[str], remote: _Remote) -> tuple[FileChange, ...]:
+def _compare(export: _Export, remote: _Remote) -> tuple[FileChange, ...]:
     """What must happen to each file, here or there."""
     changes = []
-    for name in names:
-        new = _new_file(folder, name, "add")
+    for name, local in export.files.items():
+        new = _new_file(name, local, "add")
         if there := remote.files.get(name):
             lfs = there.lfs is not None
-            known = there.lfs.sha256 if there.lfs is not None else there.blob_id
-            same = there.size == new.size and _digest(folder / name, lfs) == known
+            same = local.sha256 == there.lfs.sha256 if there.lfs is not None else local.git_oid == there.blob_id
             new = replace(new, action="same" if same else "change", lfs=lfs)
         changes.append(new)
     for name, there in remote.files.items():
-        if name not in names:
+        if name not in export.files:
             action: Action = "delete" if is_export_file(name) else "keep"
             changes.append(FileChange(name, action, there.size, there.lfs is not None))
     return tuple(sorted(changes, key=lambda change: change.path))
 
 
-def _publish(
-    api: HfApi, folder: Path, names: list[str], remote: _Remote, result: PushResult, message: str | None
-) -> PushResult:
+def _publish(api: HfApi, export: _Export, remote: _Remote, result: PushResult, message: str | None) -> PushResult:
     """Create what is missing, upload, commit."""
     repo_id, branch, state = result.repo_id, result.branch, _NOTHING
     if not remote.exists:
@@ -289,7 +387,8 @@ def _publish(
             raise ValueError(f"{repo_id} is there, and this token may not see it: check the token: {_NOTHING}")
         if private:
             _check_private(remote, repo_id)
-        result = replace(result, files=_compare(folder, names, remote))
+        result = replace(result, files=_compare(export, remote))
+        _refuse_foreign(repo_id, remote, result.files, state)
         if set(remote.files) <= {".gitattributes"}:
             result = replace(result, new_repository="private" if remote.private else "public")
             state += f"; {repo_id} exists now and is empty"
@@ -302,20 +401,35 @@ def _publish(
     sent = [file.path for file in result.files if file.action in ("add", "change")]
     deleted = [file.path for file in result.files if file.action == "delete"]
     if not sent and not deleted:
+        export.refuse_changes(state)
         return replace(result, oid=remote.head)
-    additions = [CommitOperationAdd(name, folder / name) for name in sent]
     with _one_line(api, repo_id, state):
-        api.preupload_lfs_files(
-            repo_id, additions, revision=branch, free_memory=False, gitignore_content=_IGNORE_NOTHING
-        )
-    oid = _commit(api, folder, names, remote, result, additions, message, state)
+        additions = [export.addition(name) for name in sent]
+        with _bars(any(export.files[name].content is None for name in sent)):
+            api.preupload_lfs_files(
+                repo_id, additions, revision=branch, free_memory=False, gitignore_content=_IGNORE_NOTHING
+            )
+    export.refuse_changes(state)
+    oid = _commit(api, export, remote, result, additions, message, state)
     return replace(result, oid=oid, url=f"{api.endpoint}/{repo_id}/commit/{oid}", published=True)
+
+
+@contextmanager
+def _bars(wanted: bool) -> Iterator[None]:
+    """Progress bars for large files only, unless the environment says otherwise."""
+    if wanted or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _commit(
     api: HfApi,
-    folder: Path,
-    names: list[str],
+    export: _Export,
     remote: _Remote,
     result: PushResult,
     additions: list[CommitOperationAdd],
@@ -325,13 +439,16 @@ def _commit(
     """Make the commit and give its hash; if the answer is lost, look whether it was made."""
     deletions = [CommitOperationDelete(file.path) for file in result.files if file.action == "delete"]
     try:
-        return api.create_commit(
+        oid = api.create_commit(
             result.repo_id,
             [*additions, *deletions],
             commit_message=message or "Publish with vqdna push",
             revision=result.branch,
             parent_commit=remote.head,
         ).oid
+        if not _OID.fullmatch(oid):
+            raise TypeError("commitOid")
+        return oid
     except _FAILURES as error:
         refused = (_status_of(error) or 500) < 500
         try:
@@ -341,7 +458,7 @@ def _commit(
                 f"the connection to {api.endpoint} was lost while {result.repo_id} was committed to, and whether the "
                 "commit was made cannot be seen: it is there as a whole or not at all; run the same push again"
             ) from error
-        actions = {change.action for change in _compare(folder, names, now)}
+        actions = {change.action for change in _compare(export, now)}
         if now.head is not None and now.head != remote.head and actions <= {"same", "keep"}:
             return now.head
         raise _failure(api, result.repo_id, state, error) from error
@@ -374,7 +491,10 @@ def _one_line(api: HfApi, repo_id: str, state: str) -> Iterator[None]:
 
 
 def _failure(api: HfApi, repo_id: str, state: str, error: Exception) -> ValueError:
-    return ValueError(f"{_explain(error, api.endpoint, repo_id)}: {state}")
+    message, token = _explain(error, api.endpoint, repo_id), _token_of(api.token)
+    if isinstance(token, str):
+        message = message.replace(token, "***")
+    return ValueError(f"{message}: {state}")
 
 
 def _explain(failure: Exception, endpoint: str, repo_id: str) -> str:
@@ -399,6 +519,8 @@ def _explain(failure: Exception, endpoint: str, repo_id: str) -> str:
         return f"the Hub has trouble of its own (status {status}): try again later"
     if status is not None:
         return f"the Hub refuses (status {status}){said or ': ' + ' '.join(str(error).split())}"
+    if isinstance(error, _NO_ANSWER):
+        return f"what answers at {endpoint} is not the Hub: check HF_ENDPOINT, and the proxy or login page in between"
     if isinstance(error, (_HTTPError, OSError)):
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"the connection to {endpoint} failed ({reason}): try again"
