@@ -9,8 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from vqdna_hf.training.provenance import RUN_FILE, weights_sha256
+from vqdna_hf.training.provenance import RUN_FILE, weights_sha256, write_record
 
+CLASSES = {
+    "codec": "VQDNACodecModel",
+    "mlm": "VQDNAForMaskedLM",
+    "classification": "VQDNAForSequenceClassification",
+}
 CODEC_SIZES = {"codebook_sizes": [8, 16], "receptive_field": 17}
 CODEC_RESULTS = {
     "eval_codebook_usage_level1": 0.875,
@@ -56,11 +61,6 @@ def labelled_rows() -> list[dict[str, Any]]:
 def record(stage: str, seed: int, results: dict[str, Any], parents: list[dict[str, Any]]) -> dict[str, Any]:
     """A whole record, unfinished only in that it names no weights."""
     config = dict(CODEC_SIZES) if stage == "codec" else {"codec_config": CODEC_SIZES, "max_position_embeddings": 514}
-    classes = {
-        "codec": "VQDNACodecModel",
-        "mlm": "VQDNAForMaskedLM",
-        "classification": "VQDNAForSequenceClassification",
-    }
     file = "results/prom/eval_results.json" if stage == "classification" else "eval_results.json"
     recipe: dict[str, Any] = {"learning_rate": 0.001, "seed": seed, "max_steps": 300}
     if stage == "classification":
@@ -74,7 +74,7 @@ def record(stage: str, seed: int, results: dict[str, Any], parents: list[dict[st
         "seed": seed,
         "recipe": recipe,
         "versions": {"vqdna_hf": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu", "transformers": "5.24.0"},
-        "model": {"class": classes[stage], "parameters": 716_034, "trainable": 562_434, "config": config},
+        "model": {"class": CLASSES[stage], "parameters": 716_034, "trainable": 562_434, "config": config},
         "data": labelled_rows() if stage == "classification" else [dict(GENOME)],
         "evaluation": {"labels": 2} if stage == "classification" else {"windows": 512, "window": 128},
         "training": {"processes": 1, "device": "CPU, x86_64, 2 threads", "steps": 300, "epochs": 1.0, "seconds": 76.5,
@@ -98,15 +98,22 @@ def pretrained(seed: int = 0, **changes: float) -> dict[str, Any]:
     return parent("mlm", seed, {**MLM_RESULTS, **changes}, [codec], "mlm")
 
 
+def model_config(stage: str = "classification", **values: Any) -> str:
+    """The text of a `config.json`."""
+    kind = "vqdna_codec" if stage == "codec" else "vqdna"
+    return json.dumps({"model_type": kind, "architectures": [CLASSES[stage]], **values})
+
+
 def write_run(folder: Path, content: dict[str, Any]) -> Path:
-    """Write a run: its weights, its results, its record."""
+    """Write a run: its configuration, its weights, its results, its record."""
     folder.mkdir(parents=True)
+    (folder / "config.json").write_text(model_config(content["stage"]))
     save_file({"weight": torch.full((2, 2), float(content["seed"]))}, folder / "model.safetensors")
     for name, results in content["results"].items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(results))
     content = {**copy.deepcopy(content), "weights": weights_sha256(folder)}
-    (folder / RUN_FILE).write_text(json.dumps(content))
+    write_record(folder, content)
     return folder
 
 
@@ -117,6 +124,6 @@ def tuned(folder: Path, seed: int = 0, mcc: float = 0.6469, **changes: Any) -> P
 
 
 def change(folder: Path, **parts: Any) -> None:
-    """Replace parts of a written record; None takes a part away."""
+    """Write another record, as if the run had; None takes a part away."""
     content = json.loads((folder / RUN_FILE).read_text()) | parts
-    (folder / RUN_FILE).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    write_record(folder, {key: value for key, value in content.items() if value is not None})

@@ -105,7 +105,9 @@ def card(
         list[Path] | None, typer.Option(metavar="RUN", help="A run from random weights; may be repeated.")
     ] = None,
     export: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The export that gets the card.")] = None,
-    card_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Where <name>.md is kept.")] = Path("model_cards"),
+    card_dir: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the card is kept, as NAME.md.")] = Path(
+        "model_cards"
+    ),
     summary: Annotated[str, typer.Option(help="What the model is for, in a sentence.")] = "",
     limits: Annotated[str, typer.Option(help="What it cannot do.")] = "",
 ) -> None:
@@ -113,7 +115,7 @@ def card(
 
     Example: `vqdna card my-lab/vqdna-yeast runs/seed0 runs/seed1 --control runs/random --export vqdna-hrq`
 
-    A number that the runs did not measure is refused, in your own sentences too.
+    The table says what was measured: a sentence of yours about a metric may hold no number at all.
     """
     from vqdna_hf.hub import model_card, write_card_files
 

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from example_scripts import TINY_CODEC, TINY_MODEL
 from huggingface_hub import EvalResult, ModelCard, constants
 from run_folders import (
     CODEC_RESULTS,
     GENOME,
     MLM_RESULTS,
     change,
+    model_config,
     parent,
     pretrained,
     record,
@@ -25,8 +27,12 @@ from run_folders import (
     write_run,
 )
 from safetensors.torch import save_file
+from transformers import set_seed
 
+from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForMaskedLM, VQDNAForSequenceClassification
 from vqdna_hf.hub import (
+    export,
+    export_run,
     load_run,
     load_runs,
     markdown_table,
@@ -36,6 +42,9 @@ from vqdna_hf.hub import (
     validate_card_on_hub,
     write_card_files,
 )
+from vqdna_hf.training import HEAD, add_lora, load_adapter, load_pretrained
+from vqdna_hf.training.finetuning import save_adapted_config
+from vqdna_hf.training.provenance import weights_sha256
 
 
 def table(card: str) -> dict[str, list[str]]:
@@ -154,7 +163,7 @@ def test_the_earlier_stages_have_cards_of_their_own(stage: str, tag: str, metric
 def test_data_recipe_limits_and_citation(tmp_path: Path) -> None:
     card = model_card("org/vqdna", [tuned(tmp_path / "run")], command="make demo")
     row = "| Homo_sapiens_chr21.fa.gz | NC_000021.9 | Homo sapiens | 1 | 40,000,000 | 1 | 88,622 | 3 "
-    assert row + "| `abababababababab` | 1, 2 |" in card
+    assert row + "| abababababababab | 1, 2 |" in card
     assert "| prom_core_notata | train.csv | unknown | unknown | train | 16,000 | 8,000 | 560,000 |" in card
     assert "| stage 2: pre-training | 0 | 562,434 of 716,034 | 300 | 2,457,600 | 76.5 |" in card
     assert "```bash\nmake demo\n```" in card
@@ -209,6 +218,9 @@ def test_a_doctored_result_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("0.6469", "0.9469"))
     with pytest.raises(ValueError, match=r"eval_matthews_correlation is 0.9469, but the run wrote 0.6469"):
         model_card("vqdna", [run])
+    file.write_text("[0.9469]")
+    with pytest.raises(ValueError, match=r"eval_results.json: is no file of results"):
+        model_card("vqdna", [run])
 
 
 def test_other_weights_than_the_measured_ones_are_refused(tmp_path: Path) -> None:
@@ -248,6 +260,10 @@ def test_what_was_not_measured_is_refused_by_name(tmp_path: Path) -> None:
         ({"format": None}, "is no record of a run"),
         ({"weights": {}}, "kept no weights"),
         ({"stage": "stage9"}, "there is no stage 'stage9'"),
+        ({"seed": "0"}, "lacks seed"),
+        ({"data": "everything"}, "lacks data"),
+        ({"parents": [pretrained() | {"training": []}]}, "run.json > mlm: lacks training"),
+        ({"parents": ["mlm"]}, "parents names no run"),
     ],
 )
 def test_a_record_that_is_not_whole_is_refused(parts: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -260,18 +276,15 @@ def test_a_record_that_is_not_whole_is_refused(parts: dict[str, Any], message: s
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no run.json"):
         model_card("vqdna", [tmp_path])
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read as the record of a run"):
-        model_card("vqdna", [tmp_path])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": {"learning_rate": 0.002, "seed": 1}}, "recipe.data_path is 'prom_core_notata' and None"),
+        ({"recipe": {"learning_rate": 0.002, "seed": 1}}, "recipe.learning_rate is 0.001 and 0.002"),
         ({"parents": [pretrained() | {"recipe": {"learning_rate": 0.5}}]}, "parents.0.recipe.learning_rate is 0.001"),
         ({"parents": [{"name": "org/other", "recorded": False, "weights": {}}]}, "more than the seed: parents"),
-        ({"data": [{**GENOME, "sha256": "cd" * 32}]}, "differ in more than the seed: data.0.file"),
+        ({"data": [{**GENOME, "sha256": "cd" * 32}]}, "differ in more than the seed: data.0.sha256"),
         ({"training": {"processes": 2}}, "processes is 1 and 2"),
     ],
 )  # fmt: skip
@@ -298,19 +311,112 @@ def test_a_control_is_a_control(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["summary", "limits", "use", "command"])
-def test_a_number_in_a_text_must_be_one_of_the_runs(place: str, tmp_path: Path) -> None:
+def test_a_number_in_a_text_is_one_that_the_card_says(place: str, tmp_path: Path) -> None:
     run = tuned(tmp_path / "run")
-    with pytest.raises(ValueError, match=f"{place}: '0.91' in 'It reaches 0.91.' was not measured"):
+    with pytest.raises(ValueError, match=f"{place}: '0.91' in 'It reaches 0.91.' is no whole number or name"):
         model_card("vqdna", [run], **{place: "It reaches 0.91."})
-    card = model_card("vqdna", [run], **{place: "It reaches a test MCC of 0.647."})
-    assert "It reaches a test MCC of 0.647." in card
+    with pytest.raises(ValueError, match=f"{place}: '0.6469' in .*: leave the number out"):
+        model_card("vqdna", [run], **{place: "It reaches a test MCC of 0.6469."})  # for that there is the table
+    with pytest.raises(ValueError, match=f"{place}: '0.998' in"):  # of another metric
+        model_card("vqdna", [run], **{place: "How good it is at MCC says the table. It is 0.998."})
+    text = "It read 40,000,000 bases of Homo_sapiens_chr21.fa.gz (NC_000021.9), 128 at once, with 1 seed."
+    assert text in model_card("vqdna", [run], **{place: text})
 
 
-def test_a_name_boasts_of_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "org/vqdna-mcc-0.91"}, "name: 'org/vqdna-mcc-0.91' holds a number beside a metric"),
+        ({"name": "lab/vqdna-mcc99"}, "name: "),
+        ({"name": "lab/sota-0.99"}, "name: "),
+        ({"name": "lab/99-percent"}, "name: "),
+        ({"datasets": ["org/gue-acc-99"]}, "datasets: 'org/gue-acc-99'"),
+        ({"base_model": "org/f1-99"}, "base_model: 'org/f1-99'"),
+    ],
+)
+def test_a_name_boasts_of_nothing(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     run = tuned(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"name: '0.91'"):
-        model_card("org/vqdna-mcc-0.91", [run])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model_card(**{"name": "vqdna", "runs": [run], **arguments})
     assert model_card("org/vqdna-16m-v2", [run])
+
+
+def test_neither_do_the_names_of_data(tmp_path: Path) -> None:
+    recipe = record("classification", 0, {}, [])["recipe"] | {"data_path": "labels MCC 0.99"}
+    with pytest.raises(ValueError, match=r"run.json: data set: 'labels MCC 0.99' holds a number"):
+        model_card("vqdna", [tuned(tmp_path / "a", recipe=recipe)])
+    behind = pretrained()
+    behind["data"] = [{**GENOME, "species": "state of the art, 99 %"}]
+    with pytest.raises(ValueError, match=r"> mlm: species: 'state of the art, 99 %'"):
+        model_card("vqdna", [tuned(tmp_path / "b", parents=[behind])])
+    behind["data"] = [{**GENOME, "accession": "", "names": ["MCC=0.99", "chrM"]}]  # from the headers of a file
+    card = model_card("vqdna", [tuned(tmp_path / "c", parents=[behind])])
+    assert "| records chrM, ... |" in card
+    assert "MCC=0.99" not in card
+
+
+def test_names_from_files_stay_in_their_cells(tmp_path: Path) -> None:
+    name = "a|b `c` <img src=x>\n| test MCC, fine-tuned | 0.99 |"
+    recipe = record("classification", 0, {}, [])["recipe"] | {"train_file": "x\n```\n# Great", "lora_targets": name}
+    behind = pretrained()
+    behind["data"] = [{**GENOME, "file": "a|b\\| `c` <img src=x>\n| d |"}]
+    session = {"first_step": 2, "recorded": True, "changed": {"held_out": ["<b>", "`x"]}}
+    card = model_card("vqdna", [tuned(tmp_path / "run", parents=[behind], recipe=recipe, sessions=[session])])
+    assert "| a\\|b\\\\\\| \\`c\\` \\<img src=x> \\| d \\| | NC_000021.9 |" in card
+    assert 'held_out was "\\<b>", then "\\`x"' in card
+    assert "````bash\npython" in card
+    assert "\n````\n\n## Limits" in card
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.3541", "0.9541"),  # a result of a run behind
+        ("40000000", "90000000"),
+        ('"seed": 0', '"seed": "0"'),
+        ('"device": "CPU', '"device": "GPU'),
+        ('"learning_rate": 0.001', '"learning_rate": 0.002'),
+        ('"finished": true', '"finished": 1'),
+    ],
+)
+def test_an_edited_record_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    run = tuned(tmp_path / "run")
+    text = (run / "run.json").read_text()
+    assert old in text
+    (run / "run.json").write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=r"run.json: was edited since the run wrote it"):
+        model_card("vqdna", [run])
+    (run / "run.json").write_text(json.dumps(json.loads(text)))  # other spaces are the same record
+    assert model_card("vqdna", [run])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as the record"),
+        ("\udcff", "cannot be read as the record"),
+        ("[]", "is no record of a run"),
+        ('"format"', "is no record of a run"),
+        ('{"format": 1}', "has no record_sha256"),
+        ('{"format": 1, "record_sha256": {}}', "was edited"),
+        ('{"format": 1, "parents": ' + "[" * 100_000 + "]" * 100_000 + "}", "is nested too deeply"),
+    ],
+)
+def test_what_is_no_record_gives_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=message) as error:
+        model_card("vqdna", [tmp_path])
+    assert str(error.value).startswith(f"{tmp_path}/run.json: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_renamed_file_is_the_same_data(tmp_path: Path) -> None:
+    other = pretrained(1)
+    other["recipe"]["train_files"] = ["renamed.fa"]
+    other["data"] = [{**GENOME, "file": "renamed.fa"}]
+    recipe = record("classification", 1, {}, [])["recipe"] | {"data_path": "prom_copy"}
+    runs = [tuned(tmp_path / "a", 0), tuned(tmp_path / "b", 1, parents=[other], recipe=recipe)]
+    assert "2 seeds" in model_card("vqdna", runs)
 
 
 def test_license_name_and_ids_are_the_hubs(tmp_path: Path) -> None:
@@ -329,17 +435,111 @@ def test_what_was_fine_tuned_from_the_hub_names_its_base(tmp_path: Path) -> None
     assert "It starts from `org/vqdna-base`, whose own data are not recorded here." in card
 
 
+def write_export(folder: Path, **config: Any) -> Path:
+    """An export of `tuned`, seed 0."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(model_config(**config))
+    save_file({"weight": torch.zeros(2, 2)}, folder / "model.safetensors")
+    return folder
+
+
 def test_one_text_in_all_places_and_only_beside_its_own_weights(tmp_path: Path) -> None:
-    run, export_dir = tuned(tmp_path / "run"), tmp_path / "export"
+    run, export_dir = tuned(tmp_path / "run"), write_export(tmp_path / "export", transformers_version="5.99")
     card = model_card("org/vqdna-hrq", [run])
-    export_dir.mkdir()
-    save_file({"weight": torch.zeros(2, 2), "more": torch.zeros(1)}, export_dir / "model.safetensors")
     files = write_card_files(card, run, export_dir=export_dir, card_dir=tmp_path / "model_cards")
     assert files == [export_dir / "README.md", tmp_path / "model_cards" / "vqdna-hrq.md"]
     assert {file.read_text() for file in files} == {card}
-    save_file({"weight": torch.ones(2, 2)}, export_dir / "model.safetensors")
-    with pytest.raises(ValueError, match=r"export holds other weights than .*run \(weight\)"):
-        write_card_files(card, run, export_dir=export_dir)
+    for tensors in ({"weight": torch.ones(2, 2)}, {"weight": torch.zeros(2, 2), "more": torch.zeros(1)}):
+        save_file(tensors, export_dir / "model.safetensors")
+        with pytest.raises(ValueError, match=r"export holds other weights than .*run \((weight|more)\)"):
+            write_card_files(card, run, export_dir=export_dir)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"id2label": {"0": "promoter", "1": "other"}}, "id2label is {0: 'promoter', 1: 'other'}, and in .*LABEL_0"),
+        ({"problem_type": "regression"}, "problem_type is 'regression', and in .*config.json None"),
+        ({"classifier_pooling": "cls"}, "classifier_pooling is 'cls'"),
+        ({"average_strands": True}, "average_strands is True"),
+        ({"codec_config": {"norm_eps": 0.1}}, "codec_config.norm_eps is 0.1"),
+        ({"stage": "mlm"}, "it is a VQDNAForMaskedLM, not a VQDNAForSequenceClassification"),
+    ],
+)
+def test_an_export_that_answers_otherwise_is_refused(config: dict[str, Any], message: str, tmp_path: Path) -> None:
+    run, export_dir = tuned(tmp_path / "run"), write_export(tmp_path / "export", **config)
+    with pytest.raises(ValueError, match=f"export is not the export of .*run: {message}"):
+        write_card_files(model_card("vqdna", [run]), run, export_dir=export_dir)
+    assert not (export_dir / "README.md").exists()
+
+
+def test_a_card_is_kept_in_a_folder_and_is_no_readme(tmp_path: Path) -> None:
+    run = tuned(tmp_path / "run")
+    card, file = model_card("vqdna", [run]), tmp_path / "file"
+    file.write_text("mine")
+    for place in (file, file / "below"):
+        with pytest.raises(ValueError, match=rf"{place} is a file, or lies in one: cards are kept in a folder"):
+            write_card_files(card, run, card_dir=place)
+    for name in ("README", "org/ReadMe", "org/readme.md"):
+        with pytest.raises(ValueError, match=r"would be kept as README.md"):
+            model_card(name, [run])
+    with pytest.raises(ValueError, match=r"would be kept as README.md"):
+        write_card_files(card.replace("name: vqdna\n", "name: readme\n"), run, card_dir=tmp_path)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Path:
+    """A run of stage 3 with adapters, on a base beside it."""
+    set_seed(0)
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC))
+    codec.train()(torch.randint(5, 9, (8, 40)))
+    VQDNAForMaskedLM.from_codec(codec, **TINY_MODEL).save_pretrained(tmp_path / "mlm")
+    model = load_pretrained(VQDNAForSequenceClassification, tmp_path / "mlm", HEAD)
+    adapted = add_lora(model, rank=2, alpha=4, dropout=0.0)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.01)
+    behind = pretrained() | {"weights": weights_sha256(tmp_path / "mlm")}
+    run = tuned(tmp_path / "run", parents=[behind])
+    (run / "model.safetensors").unlink()
+    (run / "config.json").unlink()
+    adapted.save_pretrained(run)
+    save_adapted_config(adapted, run)
+    change(run, weights=weights_sha256(run))
+    return run
+
+
+def test_an_export_of_adapters_holds_them_merged(
+    adapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, export_dir = model_card("vqdna", [adapters]), tmp_path / "export"
+    export_run(adapters, export_dir)
+    assert write_card_files(card, adapters, export_dir=export_dir) == [export_dir / "README.md"]
+    merged = load_adapter(VQDNAForSequenceClassification, adapters).merge_and_unload()
+    with torch.no_grad():
+        merged.vqdna.backbone.layers[0].attn.Wo.weight += 0.01
+    export(merged, export_dir)
+    with pytest.raises(ValueError, match=r"other weights than .*run \(vqdna.backbone.layers.0.attn.Wo.weight\)"):
+        write_card_files(card, adapters, export_dir=export_dir)
+    monkeypatch.setattr("vqdna_hf.hub.card._has_peft", lambda: False)
+    write_card_files(card, adapters, export_dir=export_dir)  # there the head alone can be compared
+    with torch.no_grad():
+        merged.classifier.weight += 0.01
+    export(merged, export_dir)
+    with pytest.raises(ValueError, match=r"other weights than .*run \(classifier.weight\)"):
+        write_card_files(card, adapters, export_dir=export_dir)
+
+
+def test_adapters_on_another_base_than_the_measured_one(adapters: Path, tmp_path: Path) -> None:
+    export_dir = tmp_path / "export"
+    export(load_adapter(VQDNAForSequenceClassification, adapters).merge_and_unload(), export_dir)
+    base = VQDNAForMaskedLM.from_pretrained(tmp_path / "mlm")
+    with torch.no_grad():
+        base.vqdna.backbone.layers[0].attn.Wo.weight += 0.01
+    base.save_pretrained(tmp_path / "mlm")
+    with pytest.raises(ValueError, match=r"mlm: these are not the weights that the adapters of .*run were trained on"):
+        write_card_files(model_card("vqdna", [adapters]), adapters, export_dir=export_dir)
 
 
 @pytest.mark.parametrize(

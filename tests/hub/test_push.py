@@ -412,6 +412,7 @@ def test_what_the_hub_says_is_shown_without_the_token(
 
 
 def test_no_bar_for_what_is_small(hub: FakeHub, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    huggingface_hub.utils.enable_progress_bars()  # whatever ran before in this process
     hub.fail("commit", status=503)
     with pytest.raises(ValueError, match="trouble"):
         publish(hub, folder)

@@ -117,7 +117,7 @@ def test_the_command_of_the_card_makes_the_same_recipe(
 
 def test_a_record_carries_those_of_the_runs_behind_it(codec_folder: Path, mlm_folder: Path, tuned_folder: Path) -> None:
     def carried(folder: Path) -> dict[str, Any]:
-        own = {key: value for key, value in the_record(folder).items() if key != "progress"}
+        own = {key: value for key, value in the_record(folder).items() if key not in ("progress", "record_sha256")}
         return {**own, "name": folder.name, "recorded": True}
 
     assert the_record(mlm_folder)["parents"] == [carried(codec_folder)]
@@ -138,6 +138,18 @@ def test_a_parent_with_other_weights_than_its_record_is_not_believed(codec_folde
     assert (found["name"], found["recorded"]) == ("codec", False)
     assert found["weights"]["model.safetensors"] != the_record(folder)["weights"]["model.safetensors"]
     assert parent_record("org/model") == {"name": "org/model", "recorded": False, "weights": {}}
+
+
+def test_an_edited_record_is_not_carried_on(codec_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "codec"
+    shutil.copytree(codec_folder, folder)
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace('"seed": 42', '"seed": 43'))
+    with pytest.raises(ValueError, match=r"codec/run.json: was edited since the run wrote it"):
+        parent_record(folder)
+    (folder / "run.json").write_text(text.replace("record_sha256", "sha256"))
+    with pytest.raises(ValueError, match=r"codec/run.json: has no record_sha256"):
+        parent_record(folder)
 
 
 def test_the_record_of_fine_tuning_counts_its_sequences(tuned_folder: Path, promoters: Path) -> None:

@@ -1,5 +1,7 @@
 """Model cards, written from the files of finished runs: what was not measured cannot get in."""
 
+import importlib.util
+import json
 import math
 import os
 import re
@@ -10,16 +12,20 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, constants
+from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from huggingface_hub.utils import get_session, validate_repo_id
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vqdna_hf.data.files import write_text
+from vqdna_hf.training.finetuning import ADAPTED_CONFIG, ADAPTERS, load_adapter
+from vqdna_hf.training.provenance import weights_sha256
 
 from . import card_text
 from .card_text import PIPELINE_TAGS
-from .prose import Numbers, check_prose, names_a_metric
+from .prose import check_name, check_prose, number_tokens
+from .publishable import read_config, saved_class
 from .runs import Result, Run, dataset_name, load_controls, load_run, load_runs, measured_results
 
 # The identifiers of https://huggingface.co/docs/hub/repositories-licenses that a model of this package can have.
@@ -36,6 +42,10 @@ HUB_LICENSES = {
 }  # fmt: skip
 _SECTIONS = ("Use", "Intended use", "Data", "Results", "Training", "Limits", "Licence", "Citation")
 _TAGS = ["dna", "genomics", "vqdna", "vq-vae", "custom_code"]
+# Of a configuration, what says how a model answers; the codec's is compared as a whole, but for these keys.
+_SETTINGS = ("id2label", "problem_type", "classifier_pooling", "average_strands")
+_NOT_COMPARED = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
+_MERGED = 1e-6  # merging adapters again may round otherwise
 _HEADING = re.compile(r"^## (.+)$", flags=re.MULTILINE)
 
 Folder = str | os.PathLike[str]
@@ -75,7 +85,7 @@ def model_card(
 
     Raises:
         ValueError: if a run cannot be used (see `load_runs`, `load_controls`, `look_up`), the name, license or an id is
-            none of the Hub's, or a text holds a number that the runs do not know (see `check_prose`).
+            none of the Hub's, or a text or a name holds a number of its own (see `check_prose`, `check_name`).
 
     Example:
 
@@ -87,11 +97,12 @@ def model_card(
     loaded = load_runs(runs)
     compared = load_controls(loaded, controls)
     rows = measured_results(loaded, compared)
-    numbers = _numbers(loaded, compared, rows)
+    _check_names(name, loaded[0], datasets, base_model)
     texts = {"summary": summary, "limits": limits, "use": use, "command": command}
+    tokens = _allowed_tokens(name, loaded, compared, rows)
     for where, text in texts.items():
-        check_prose(text, numbers, where)
-    metadata = _metadata(name, loaded[0], rows, numbers, license, datasets, base_model)
+        check_prose(text, tokens, where)
+    metadata = _metadata(name, loaded[0], rows, license, datasets, base_model)
     sections = _sections(name, loaded, compared, rows, texts, license)
     card = f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
     validate_card(card)
@@ -119,19 +130,47 @@ def _sections(
     ]
 
 
-def _numbers(runs: Sequence[Run], controls: Sequence[Run], rows: Sequence[Result]) -> Numbers:
-    """What the texts of the card may say."""
-    records = [record for run in (*runs, *controls) for _, record in run.chain()]
-    numbers = Numbers.of(records, [value for row in rows for value in (row.mean, row.sd) if value is not None])
-    numbers.named += [("seeds", float(len(runs))), ("runs", float(len(runs)))]
-    return numbers
+def _allowed_tokens(name: str, runs: Sequence[Run], controls: Sequence[Run], rows: Sequence[Result]) -> set[str]:
+    """The numbers that a person's sentences may repeat: of everything that the card says, but not of its results."""
+    run = runs[0]
+    return number_tokens(
+        card_text.opening(name, run, ""),
+        card_text.data(run),
+        card_text.training(run, runs, controls, ""),
+        card_text.limits(rows, run, runs, ""),
+        f"{len(runs)} seeds",
+        *(row.measured_on for row in rows),
+    )
+
+
+def _check_names(name: str, run: Run, datasets: Sequence[str], base_model: str | None) -> None:
+    """No name that the card shows, of a repository or of a data set, boasts."""
+    _check_file_name(name)
+    for repository in (*datasets, *([base_model] if base_model else [])):
+        validate_repo_id(repository)
+    for where, text in (("name", name), *(("datasets", dataset) for dataset in datasets), ("base_model", base_model)):
+        check_name(text or "", where)
+    for place, record in run.chain():
+        for parent in record["parents"]:
+            if not parent["recorded"]:
+                check_name(parent["name"], f"{place}: parents")
+        if record["stage"] == "classification":
+            check_name(dataset_name(record), f"{place}: data set")
+        for row in record["data"]:
+            for key in ("file", "accession", "species"):
+                check_name(row[key], f"{place}: {key}")
+
+
+def _check_file_name(name: str) -> None:
+    validate_repo_id(name)
+    if name.rpartition("/")[2].lower().removesuffix(".md") == "readme":
+        raise ValueError(f"{name!r} would be kept as README.md, which is no card of a model: choose another name")
 
 
 def _metadata(
     name: str,
     run: Run,
     rows: Sequence[Result],
-    numbers: Numbers,
     license: str,
     datasets: Sequence[str],
     base_model: str | None,
@@ -139,10 +178,6 @@ def _metadata(
     """What the Hub reads. No language: `dna` is an ISO code too, of a language that people speak."""
     on_hub = [parent for parent in run.unrecorded() if parent.count("/") == 1]
     base_model = base_model or (on_hub[-1] if on_hub else None)
-    for repository in (name, *datasets, *([base_model] if base_model else [])):
-        validate_repo_id(repository)
-    if names_a_metric(words := re.sub(r"[-_/]", " ", name)):
-        check_prose(words, numbers, "name")
     own = [row for row in rows if row.stage == run.record["stage"] and not row.control]
     return ModelCardData(
         license=license,
@@ -267,15 +302,16 @@ def write_card_files(
     Args:
         card: from `model_card`.
         run: the folder whose weights the card is about, the first of the card's runs.
-        export_dir: gets `README.md`. It must hold the weights of `run`; adapters are not compared, since an export may
-            have merged them.
+        export_dir: gets `README.md`. It must hold the model of `run`: class, labels, pooling, codec, and weights, of
+            adapters those that are merged into their base (without PEFT the head alone can be compared).
         card_dir: gets `<name>.md`; made if need be.
 
     Returns:
         The files.
 
     Raises:
-        ValueError: if the card is not valid, the run's weights have changed, or the export's weights are others.
+        ValueError: if the card is not valid or would be kept as README.md, the run's weights have changed, the export
+            is of another model, or `card_dir` is a file.
 
     Example:
 
@@ -285,29 +321,86 @@ def write_card_files(
     ValueError: the card has no metadata: it must begin with a block of YAML between two lines ---
     """
     name = validate_card(card).data.model_name
-    weights = load_run(run).record["weights"]
-    files = []
+    _check_file_name(name)
+    loaded, files = load_run(run), []
     if export_dir is not None:
-        if not any(file.startswith("adapter_model") for file in weights):
-            _check_same_weights(Path(run), Path(export_dir))
+        _check_same_model(loaded, Path(export_dir))
         files.append(Path(export_dir) / "README.md")
     if card_dir is not None:
-        Path(card_dir).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(card_dir).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ValueError(f"{card_dir} is a file, or lies in one: cards are kept in a folder") from error
         files.append(Path(card_dir) / f"{name}.md")
     for file in files:
         write_text(file, card)
     return files
 
 
-def _check_same_weights(run: Path, export_dir: Path) -> None:
+def _check_same_model(run: Run, export_dir: Path) -> None:
+    """The export is of this run: configuration and weights."""
+    theirs = read_config(export_dir)
+    cls, wanted = saved_class(export_dir / "config.json", theirs), run.record["model"]["class"]
+    other = f"{export_dir} is not the export of {run.folder}"
+    if cls.__name__ != wanted:
+        raise ValueError(f"{other}: it is a {cls.__name__}, not a {wanted}")
+    is_adapter = ADAPTERS in run.record["weights"]
+    file = run.folder / (ADAPTED_CONFIG if is_adapter else "config.json")
+    ours = _settings(file, cls)
+    for key, value in _settings(export_dir / "config.json", cls).items():
+        if value != ours[key]:
+            raise ValueError(f"{other}: {key} is {value!r}, and in {file} {ours[key]!r}")
     exported = dict(_tensors(export_dir))
-    for name, tensor in _tensors(run):
-        if name not in exported or not torch.equal(tensor, exported[name]):
-            raise ValueError(f"{export_dir} holds other weights than {run} ({name}): this is another model's card")
+    measured = _adapted(run, cls) if is_adapter else dict(_tensors(run.folder))
+    is_whole = not is_adapter or _has_peft()
+    for name in sorted({*measured, *(exported if is_whole else ())}):
+        if name not in exported or name not in measured or not _is_same(measured[name], exported[name], is_adapter):
+            raise ValueError(
+                f"{export_dir} holds other weights than {run.folder} ({name}): this is another model's card"
+            )
+
+
+def _settings(file: Path, cls: Any) -> dict[str, Any]:
+    try:
+        config = cls.config_class.from_dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise ValueError(f"{file}: cannot be read as a configuration: {' '.join(str(error).split())}") from error
+    codec = (getattr(config, "codec_config", None) or config).to_dict()
+    return {name: getattr(config, name, None) for name in _SETTINGS} | {
+        f"codec_config.{name}": value for name, value in sorted(codec.items()) if name not in _NOT_COMPARED
+    }
+
+
+def _has_peft() -> bool:
+    return importlib.util.find_spec("peft") is not None
+
+
+def _adapted(run: Run, cls: Any) -> dict[str, torch.Tensor]:
+    """The weights that adapters make: merged into their base, or without PEFT the head that was saved with them."""
+    if not _has_peft():
+        saved = {name.removeprefix("base_model.model."): tensor for name, tensor in _tensors(run.folder)}
+        return {name: tensor for name, tensor in saved.items() if ".lora_" not in name}
+    if run.record["recipe"].get("random_init"):
+        raise ValueError(f"{run.folder}: the random weights under its adapters were not kept: no export can be theirs")
+    model = load_adapter(cls, run.folder).merge_and_unload()
+    base = Path(json.loads((run.folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    if base.is_dir() and weights_sha256(base) not in [parent["weights"] for parent in run.record["parents"]]:
+        raise ValueError(f"{base}: these are not the weights that the adapters of {run.folder} were trained on")
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor, is_merged: bool) -> bool:
+    if not is_merged or one.shape != other.shape:
+        return torch.equal(one, other)
+    return torch.allclose(one.float(), other.float(), rtol=_MERGED, atol=_MERGED)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118  safe_open is no dictionary
-                yield name, weights.get_tensor(name)
+        try:
+            with safe_open(path, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118  safe_open is no dictionary
+                    yield name, weights.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: the weights cannot be read: {error}") from error

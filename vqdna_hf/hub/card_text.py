@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vqdna_hf.training.provenance import PARENT_ARGUMENTS, STAGES
 
+from .prose import boasts
 from .runs import STAGE_NAMES, Record, Result, Run, dataset_name
 
 PAPER_CITATION = """@inproceedings{li2024vqdna,
@@ -36,7 +38,7 @@ _EXAMPLE = "GGGCTATAAAAGGCGCGGAGCCTCATTGCA"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; floats are shown with four digits.
+    """A Markdown table; floats are shown with four digits, and texts as they are: none can add a cell, a row or HTML.
 
     >>> print(markdown_table(["level", "usage"], [[1, 0.5]]))
     | level | usage |
@@ -45,11 +47,40 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """
 
     def show(value: Any) -> str:
-        text = f"{value:.4f}" if isinstance(value, float) else str(value)
-        return text.replace("|", "\\|").replace("\n", " ")
+        return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
 
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     return "\n".join(lines + [f"| {' | '.join(show(value) for value in row)} |" for row in rows])
+
+
+def escape(text: str) -> str:
+    """A name as plain text of one line, whatever Markdown or HTML it holds.
+
+    >>> print(escape("a|b <b>" + chr(10) + "`c`"))
+    a\\|b \\<b> \\`c\\`
+    """
+    return re.sub(r"([\\|<`\[])", r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """A name as code inside a sentence; a backtick in it does not end it.
+
+    >>> code("a`b")
+    "`a'b`"
+    """
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+
+
+def block(text: str, language: str) -> str:
+    """A block of code, with a fence that is longer than any in the text.
+
+    >>> print(block("make demo", "bash"))
+    ```bash
+    make demo
+    ```
+    """
+    fence = "`" * (max([2, *map(len, re.findall("`+", text))]) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def is_simulated(run: Run) -> bool:
@@ -112,7 +143,7 @@ def use(name: str, run: Run) -> str:
         "**Pin a revision.** The folder brings Python code that runs on your machine (`trust_remote_code=True`). With "
         '`revision="<commit>"` you get the code and the weights that you have looked at, whatever is pushed later.'
     )
-    return "## Use\n\n```python\n" + "\n".join(lines) + f"\n```\n\n{note}"
+    return f"## Use\n\n{block(chr(10).join(lines), 'python')}\n\n{note}"
 
 
 def intended_use(more: str) -> str:
@@ -154,18 +185,19 @@ def data(run: Run) -> str:
         header = "data set,file,accession,species,split,sequences,used,bases used,SHA-256"
         parts.append(markdown_table(header.split(","), labelled))
     for name in run.unrecorded():
-        parts.append(f"It starts from `{name}`, whose own data are not recorded here.")
+        parts.append(f"It starts from {code(name)}, whose own data are not recorded here.")
     return "\n\n".join(parts)
 
 
 def _corpus_row(row: Mapping[str, Any]) -> list[Any]:
     records = row["train_records"] + row["held_out_records"]
-    names = ", ".join(row["names"]) + (", ..." if records > len(row["names"]) else "")
+    shown = [name for name in row["names"] if not boasts(name)]
+    names = ", ".join(shown) + (", ..." if records > len(shown) else "")
     weight = row["weight"] if isinstance(row["weight"], str) else f"{row['weight']:g}"
     counts = [row["train_records"], row["train_bases"], row["held_out_records"], row["held_out_bases"]]
     return [
         row["file"],
-        row["accession"] or f"records {names}",
+        row["accession"] or (f"records {names}" if shown else "unknown"),
         row["species"] or "unknown",
         *(f"{count:,}" for count in counts),
         weight,
@@ -186,7 +218,7 @@ def _labelled_row(record: Record, row: Mapping[str, Any]) -> list[Any]:
 
 
 def _short(sha256: str | None) -> str:
-    return f"`{sha256[:16]}`" if sha256 else _NOT_RECORDED
+    return sha256[:16] if sha256 else _NOT_RECORDED
 
 
 def results(rows: Sequence[Result], runs: Sequence[Run], controls: Sequence[Run]) -> str:
@@ -265,10 +297,10 @@ def training(run: Run, runs: Sequence[Run], controls: Sequence[Run], command: st
     if notes:
         parts.append("\n".join(notes))
     if command.strip():
-        parts.append(f"All of it is one command:\n\n```bash\n{command.strip()}\n```\n\nStage by stage:")
+        parts.append(f"All of it is one command:\n\n{block(command.strip(), 'bash')}\n\nStage by stage:")
     else:
         parts.append("To reproduce it (file names stand for their paths on your machine):")
-    parts.append("```bash\n" + "\n".join(_commands(run)) + "\n```")
+    parts.append(block("\n".join(_commands(run)), "bash"))
     if len(runs) > 1:
         parts.append(f"The other runs differ in `--seed` alone: {', '.join(str(r.record['seed']) for r in runs)}.")
     return "\n\n".join(parts)
@@ -290,12 +322,13 @@ def _all_records(runs: Sequence[Run], controls: Sequence[Run]) -> Iterator[tuple
 
 def _session(place: str, session: Mapping[str, Any]) -> str:
     changed = "; ".join(
-        f"{name} was {json.dumps(before)}, then {json.dumps(after)}"
+        f"{escape(name)} was {escape(json.dumps(before))}, then {escape(json.dumps(after))}"
         for name, (before, after) in session["changed"].items()
     )
     stage = place.rpartition("> ")[2].rpartition("/")[0] or place
     unknown = "" if session["recorded"] else "; what came before is not recorded"
-    return f"- `{stage}` was resumed behind step {session['first_step']:,}{'; ' + changed if changed else ''}{unknown}."
+    step = f"{session['first_step']:,}"
+    return f"- {code(stage)} was resumed behind step {step}{'; ' + changed if changed else ''}{unknown}."
 
 
 def _commands(run: Run) -> list[str]:

@@ -300,7 +300,8 @@ def _check_tokenizer(path: Path) -> None:
 def _check_card(path: Path) -> None:
     try:
         metadata = metadata_load(path)
-        ModelCard.load(path)
+        if metadata:
+            ModelCard.load(path)
     except Exception as error:  # YAML has an exception class of its own for each way to be wrong
         raise ValueError(f"{path}: the metadata cannot be read: {error}") from error
     if not metadata:

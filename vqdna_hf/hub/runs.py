@@ -14,9 +14,14 @@ from vqdna_hf.training.provenance import PARENT_ARGUMENTS, RUN_FILE, STAGES, rea
 Record = Mapping[str, Any]
 
 STAGE_NAMES = {"codec": "stage 1: vocabulary", "mlm": "stage 2: pre-training", "classification": "stage 3: fine-tuning"}
-_NEEDED = ("stage", "seed", "recipe", "versions", "model", "data", "training", "results", "weights", "parents")
+_NEEDED: dict[str, type] = {
+    "stage": str, "seed": int, "recipe": dict, "versions": dict, "model": dict, "data": list, "evaluation": dict,
+    "training": dict, "results": dict, "weights": dict, "parents": list,
+}  # fmt: skip
 _EVALUATION = "eval_results.json"
 _SEEDS = ("seed", "data_seed")
+# Arguments that name files: which files were read is compared by their checksums, whatever they are called.
+_FILES = ("train_files", "validation_files", "weights", "data_path", "train_file", "validation_file", "test_file")
 _NOT_MEASURED = ("_runtime", "_per_second", "epoch")  # when and how fast: measured again, these may differ
 
 
@@ -106,9 +111,9 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         The run.
 
     Raises:
-        ValueError: if there is no record, it is unfinished, damaged or lacks a part (such as the seed), no weights
-            were kept, the weights are others than those that were measured, or a file of results says something else
-            than the run wrote.
+        ValueError: if there is no record, it is unfinished, damaged, edited or lacks a part (such as the seed), no
+            weights were kept, the weights are others than those that were measured, or a file of results says something
+            else than the run wrote.
 
     Example:
 
@@ -126,10 +131,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         )
     if not record.get("finished"):
         raise ValueError(f"{place}: the run is not finished: go on with the same command and --resume_from_checkpoint")
-    if missing := [name for name in _NEEDED if record.get(name) is None]:
-        raise ValueError(f"{place}: lacks {', '.join(missing)}: it is no whole record of a run")
-    if record["stage"] not in STAGES:
-        raise ValueError(f"{place}: there is no stage {record['stage']!r}")
+    _check_whole(record, str(place))
     if not record["weights"]:
         raise ValueError(f"{folder}: the run kept no weights (--save_model): there is nothing to write a card about")
     now = weights_sha256(folder)
@@ -144,11 +146,26 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     return Run(folder, record)
 
 
+def _check_whole(record: Record, place: str) -> None:
+    """The record and those behind it have all their parts."""
+    if missing := [name for name, kind in _NEEDED.items() if not isinstance(record.get(name), kind)]:
+        raise ValueError(f"{place}: lacks {', '.join(missing)}: it is no whole record of a run")
+    if record["stage"] not in STAGES:
+        raise ValueError(f"{place}: there is no stage {record['stage']!r}")
+    for parent in record["parents"]:
+        if not isinstance(parent, dict) or not {"name", "recorded", "weights"} <= parent.keys():
+            raise ValueError(f"{place}: parents names no run: it is no whole record of a run")
+        if parent["recorded"]:
+            _check_whole(parent, f"{place} > {parent['name']}")
+
+
 def _check_unchanged(path: Path, measured: Mapping[str, Any]) -> None:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: is no file of results: run the stage again")
     for key in sorted(measured):  # what else stands in the file is never read
         if key.endswith(_NOT_MEASURED):
             continue
@@ -161,8 +178,9 @@ def load_runs(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
     """Read runs that differ in nothing but the seed.
 
     Raises:
-        ValueError: as `load_run`; none; two with one seed; or runs that differ in their arguments, data, sizes or
-            number of processes, or in those of the runs they started from (the first difference is named).
+        ValueError: as `load_run`; none; two with one seed; or runs that differ in their arguments, data (whatever the
+            files are called), sizes or number of processes, or in those of the runs they started from (the first
+            difference is named).
 
     Example:
 
@@ -216,11 +234,17 @@ def _check_same(one: Run, other: Run, leave_out: Sequence[str] = ()) -> None:
 
 def _configuration(record: Record, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     """What must be equal in runs that differ in the seed; which records are held out may be the seed's choice."""
-    without = (*_SEEDS, *PARENT_ARGUMENTS, *leave_out)
+    without = (*_SEEDS, *PARENT_ARGUMENTS, *_FILES, *leave_out)
     return {
         "stage": record["stage"],
         "recipe": {name: value for name, value in record["recipe"].items() if name not in without},
-        "data": [{name: row.get(name) for name in ("file", "sha256", "split", "weight")} for row in record["data"]],
+        "data": sorted(
+            (
+                {"sha256": row.get("sha256") or row["file"], "split": row.get("split"), "weight": row.get("weight")}
+                for row in record["data"]
+            ),
+            key=str,
+        ),
         "model": record["model"],
         "processes": record["training"]["processes"],
         "parents": [

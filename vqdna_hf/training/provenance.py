@@ -2,8 +2,10 @@
 
 A finished run's folder holds its data, recipe, seed, versions, sizes, times, what it measured, the checksum of the
 weights that were measured, and the records of the runs it started from. `vqdna_hf.hub.model_card` reads nothing else.
+The record holds a checksum of itself: what is edited by hand is not believed.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -58,14 +60,42 @@ _SIZES = (
     "hidden_size", "stem_size", "num_blocks", "codebook_dim", "codebook_sizes", "tap_positions", "receptive_field",
     "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
 )  # fmt: skip
+_CHECKSUM = "record_sha256"
+_NOT_CARRIED = ("progress", _CHECKSUM)  # of a run behind another one, whose checksum covers it
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets")
+
+
+def record_sha256(record: Mapping[str, Any]) -> str:
+    """The checksum of a whole record, the runs behind it included: over JSON with sorted keys, without the checksum.
+
+    Example:
+
+    >>> record_sha256({"seed": 1, "stage": "mlm"}) == record_sha256({"stage": "mlm", "seed": 1, _CHECKSUM: "0"})
+    True
+    """
+    content = {key: value for key, value in record.items() if key != _CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_record(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Write the record of a run, with its checksum, atomically.
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> write_record(folder, {"format": RUN_FORMAT, "seed": 1})
+    >>> read_run(folder)["seed"]
+    1
+    """
+    write_json(Path(folder) / RUN_FILE, {**record, _CHECKSUM: record_sha256(record)})
 
 
 def read_run(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Read the record of a run; None where there is none.
 
     Raises:
-        ValueError: if it is damaged, or of a newer format.
+        ValueError: if it is damaged, was edited, or is of a newer format.
 
     Example:
 
@@ -75,15 +105,22 @@ def read_run(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     path = Path(folder) / RUN_FILE
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        checksum = record_sha256(record) if isinstance(record, dict) else ""
     except FileNotFoundError:
         return None
+    except RecursionError as error:
+        raise ValueError(f"{path}: cannot be read as the record of a run: it is nested too deeply") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as the record of a run: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get("format"), int):
         raise ValueError(f"{path}: is no record of a run (it has no format)")
     if record["format"] > RUN_FORMAT:
         raise ValueError(f"{path}: has format {record['format']}, and this vqdna_hf reads up to {RUN_FORMAT}: update")
+    if _CHECKSUM not in record:
+        raise ValueError(f"{path}: has no {_CHECKSUM}, which says that nobody edited it: run the stage again")
+    if record[_CHECKSUM] != checksum:
+        raise ValueError(f"{path}: was edited since the run wrote it (another SHA-256): run the stage again")
     return record
 
 
@@ -159,7 +196,7 @@ def parent_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     A folder whose weights are not those that its record speaks of counts as not recorded.
 
     Raises:
-        ValueError: if its record is damaged.
+        ValueError: if its record is damaged or was edited.
 
     Example:
 
@@ -175,7 +212,7 @@ def parent_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not record.get("finished") or record.get("weights") != weights:
         logger.warning("%s: %s is of other weights than those in the folder: it is not carried on", folder, RUN_FILE)
         return {"name": name, "recorded": False, "weights": weights}
-    return {**{key: value for key, value in record.items() if key != "progress"}, "name": name, "recorded": True}
+    return {**{key: value for key, value in record.items() if key not in _NOT_CARRIED}, "name": name, "recorded": True}
 
 
 class RunRecorder(TrainerCallback):
@@ -337,7 +374,7 @@ class RunRecorder(TrainerCallback):
 
     def _write(self) -> None:
         if self.writes:
-            write_json(self.folder / RUN_FILE, self.record)
+            write_record(self.folder, self.record)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
