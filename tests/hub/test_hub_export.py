@@ -219,3 +219,11 @@ def test_what_is_no_export_is_never_replaced(tmp_path: Path) -> None:
     export(make("mlm"), tmp_path / "model")
     export(make("codec"), tmp_path / "model")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["model_type"] == "vqdna_codec"
+
+
+def test_a_broken_codebook_is_refused_by_name(tmp_path: Path) -> None:
+    model = make("mlm")
+    model.base_model.codec.quantizer.codebooks[1].embed[3] = float("nan")
+    with pytest.raises(ValueError, match=r"vqdna\.codec\.quantizer\.codebooks\.1\.embed holds NaN or infinity"):
+        export(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())

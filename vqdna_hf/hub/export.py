@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from vqdna_hf.data.files import atomic_folder, write_text
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.model.handler import EndpointHandler
-from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
+from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel, broken_codebooks
 from vqdna_hf.model.tokenization_vqdna import build_tokenizer
 
 
@@ -38,9 +38,8 @@ def check_export_folder(folder: str | Path) -> None:
 
 
 def _refuse_broken(model: PreTrainedModel) -> None:
-    for name, value in model.named_buffers():
-        if ".codebooks." in name and not value.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity: this codebook is no vocabulary")
+    if broken := broken_codebooks(model):
+        raise ValueError(f"{broken[0]}: this codebook is no vocabulary")
     untrained = [
         name.removesuffix(".initialized")
         for name, value in model.named_buffers()

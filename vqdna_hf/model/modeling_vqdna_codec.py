@@ -278,7 +278,7 @@ class CheckedLoading:
         may_mismatch = kwargs.pop("ignore_mismatched_sizes", False)
         if kwargs.pop("use_safetensors", None) is False:
             raise ValueError("use_safetensors=False: weights are read from safetensors alone, never from pickles")
-        _refuse_other_type(path, kwargs.get("subfolder", ""), cls.config_class.model_type)  # type: ignore[attr-defined]
+        _refuse_other_type(path, kwargs.get("subfolder") or "", cls.config_class.model_type)  # type: ignore[attr-defined]
         kwargs |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         try:
             model, info = super().from_pretrained(path, *args, **kwargs)  # type: ignore[misc]
@@ -286,7 +286,7 @@ class CheckedLoading:
             raise VQDNACheckpointError(f"{path}: the weights cannot be read: {error}") from error
         if path is not None:
             problems = _mismatched(info, may_mismatch) + _wrongly_missing(model, info) + _left_over(info)
-            problems += _broken_codebooks(model)
+            problems += broken_codebooks(model)
             if problems:
                 more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
                 raise VQDNACheckpointError(
@@ -347,7 +347,8 @@ def _wrongly_missing(model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
     return [f"{name} is missing" for name in missing]
 
 
-def _broken_codebooks(model: PreTrainedModel) -> list[str]:
+def broken_codebooks(model: nn.Module) -> list[str]:
+    """Say which buffers of which codebooks hold NaN or infinity."""
     return [
         f"{module_name}.{name} holds NaN or infinity"
         for module_name, module in model.named_modules()

@@ -104,21 +104,19 @@ def load_pretrained(
             model, info = cls.from_pretrained(path, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
     except VQDNACheckpointError:
         raise
-    except (RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
         raise ValueError(f"{path}: the weights cannot be read: {error}") from error
     except OSError as error:
         raise ValueError(f"{path}: {_no_folder(error)}") from error
-    mismatched = [key[0] for key in info["mismatched_keys"]]
-    absent = sorted([*info["missing_keys"], *mismatched])
-    # Heads of another task are left over on purpose; layers of the model itself mean another configuration.
-    left_over = [name for name in info["unexpected_keys"] if name.startswith(("vqdna.", "encoder.", "decoder."))]
-    wrong = [name for name in absent if not name.startswith(tuple(new))] + sorted(left_over)
+    # `from_pretrained` has refused the rest; here a new head must be wanted, and other shapes are for heads alone.
+    absent = sorted([*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
+    wrong = [name for name in absent if not name.startswith(tuple(new))]
     if wrong and all(name.startswith(HEAD) for name in wrong):
         raise ValueError(f"{path}: there is no trained classifier for these labels: train it first (--do_train)")
     if wrong:
         raise ValueError(
-            f"{path}: the weights do not fit the configuration: {', '.join(wrong[:3])} "
-            f"({len(wrong)} tensors) missing, left over, or of another shape"
+            f"{path}: the weights do not fit the configuration: {', '.join(wrong[:3])} ({len(wrong)} tensors) missing, "
+            "or of another shape"
         )
     if absent:
         logger.info("new weights: %s", ", ".join(absent))
