@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vqdna_hf"
 MODEL = sorted((PACKAGE / "model").glob("*.py"))
-SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+COMMAND = sorted((ROOT / "vqdna_cli").glob("*.py"))
+SOURCES = sorted([*PACKAGE.rglob("*.py"), *COMMAND, *(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 # Each layer may import those to its right, and itself.
 LAYERS = ["hub", "evaluation", "inference", "training", "data", "model"]
 # Transformers needs all of them itself.
@@ -92,6 +93,17 @@ def test_imports_run_one_way(path: Path) -> None:
             assert len(target) > 1, "import the layer, not the package"
             assert target[1] in allowed, f"{parts[0]} must not import {target[1]}"
         assert level < 2, "a layer is imported by its full name"
+
+
+@pytest.mark.parametrize("path", COMMAND, ids=name_of)
+def test_the_command_starts_without_the_package(path: Path) -> None:
+    """`vqdna --help` must be there at once: at the top of its files stand typer and the standard library alone."""
+    for node in tree_of(path).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            top = name.partition(".")[0]
+            assert top in {"typer", "vqdna_cli"} or top in sys.stdlib_module_names, name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=name_of)

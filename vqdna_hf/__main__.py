@@ -2,7 +2,7 @@
 
 import sys
 
-from vqdna_hf.cli import main
+from vqdna_cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

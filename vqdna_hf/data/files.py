@@ -74,17 +74,34 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         for file in filter(Path.is_file, temporary.rglob("*")):
             file.chmod(0o644)  # safetensors leaves its files readable by their owner alone
-        if path.exists():
-            old = temporary.with_name(temporary.name + ".old")
-            os.rename(path, old)
-            try:
-                os.rename(temporary, path)
-            except BaseException:
-                os.rename(old, path)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.rename(temporary, path)
+        replace_folder(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def replace_folder(new: str | Path, path: str | Path) -> None:
+    """Put a folder in the place of another, or of nothing; if that fails, what stood there stays.
+
+    Example:
+
+    >>> parent = Path(tempfile.mkdtemp())
+    >>> for name in ("new", "old"):
+    ...     (parent / name).mkdir()
+    >>> replace_folder(parent / "new", parent / "old")
+    >>> [file.name for file in parent.iterdir()]
+    ['old']
+    """
+    new, path = Path(new), Path(path)
+    if not path.exists():
+        os.rename(new, path)
+        return
+    old = new.with_name(new.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)  # of a process that was killed between the last two lines
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)

@@ -21,11 +21,12 @@ from safetensors import SafetensorError, safe_open
 from vqdna_hf.data.files import write_text
 from vqdna_hf.training.finetuning import ADAPTED_CONFIG, ADAPTERS, load_adapter
 from vqdna_hf.training.provenance import weights_sha256
+from vqdna_hf.training.saved import saved_class
 
 from . import card_text
 from .card_text import PIPELINE_TAGS
 from .prose import check_name, check_prose, number_tokens
-from .publishable import read_config, saved_class
+from .publishable import read_config
 from .runs import Result, Run, dataset_name, load_controls, load_run, load_runs, measured_results
 
 # The identifiers of https://huggingface.co/docs/hub/repositories-licenses that a model of this package can have.

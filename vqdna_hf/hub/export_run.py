@@ -1,23 +1,13 @@
 """From the folder of a finished run to a folder for the Hub."""
 
-import json
 from pathlib import Path
 
-from transformers import PreTrainedModel
-
 from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
-from vqdna_hf.training import load_adapter, load_pretrained
+from vqdna_hf.training import load_pretrained
+from vqdna_hf.training.saved import merge_adapter, saved_class
 
 from .export import check_export_folder, export
-from .publishable import read_config, saved_class
-
-# PEFT's word for the task, and the class that adapters of this package are trained in for it.
-_CLASS_OF_TASK = {
-    "SEQ_CLS": "VQDNAForSequenceClassification",
-    "TOKEN_CLS": "VQDNAForTokenClassification",
-    "FEATURE_EXTRACTION": "VQDNAModel",
-}
-
+from .publishable import read_config
 
 def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = None) -> str:
     """Write the model that a run saved as a Hub folder, in the class that it was saved from.
@@ -48,17 +38,9 @@ def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = N
     card = run / "README.md"
     text = card.read_text() if card.is_file() else None
     if (run / "adapter_config.json").is_file():
-        model, text = _merge(run), None
+        model, text = merge_adapter(run), None
     else:
         model = load_pretrained(saved_class(run / "config.json", read_config(run)), run)
     whole_codec = None if codec is None else load_pretrained(VQDNACodecModel, codec)
     export(model, folder, text, codec=whole_codec)
     return type(model).__name__
-
-
-def _merge(run: Path) -> PreTrainedModel:
-    adapter = json.loads((run / "adapter_config.json").read_text())
-    name = (adapter.get("auto_mapping") or {}).get("base_model_class")
-    name = _CLASS_OF_TASK.get(str(adapter.get("task_type")), name)
-    cls = saved_class(run / "adapter_config.json", {"architectures": [name]})
-    return load_adapter(cls, run).merge_and_unload()

@@ -16,25 +16,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
-from vqdna_hf.model.modeling_vqdna import (
-    VQDNAForMaskedLM,
-    VQDNAForSequenceClassification,
-    VQDNAForTokenClassification,
-    VQDNAModel,
-)
-from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
 from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS, SEP_ID, VOCABULARY
+from vqdna_hf.training.saved import saved_class
 
-_CLASSES: dict[str, type[PreTrainedModel]] = {
-    cls.__name__: cls
-    for cls in (
-        VQDNACodecModel,
-        VQDNAModel,
-        VQDNAForMaskedLM,
-        VQDNAForSequenceClassification,
-        VQDNAForTokenClassification,
-    )
-}
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _CODE = re.compile(r"(configuration|modeling|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py")
 _INDEX = "model.safetensors.index.json"
@@ -204,27 +188,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(model_type, str) or model_type not in _CODE_OF:
         raise ValueError(f"{folder / 'config.json'}: model_type {model_type!r} is none of this package")
     return config
-
-
-def saved_class(path: Path, config: dict[str, Any]) -> type[PreTrainedModel]:
-    """The class of this package that a configuration was saved from.
-
-    Args:
-        path: of the configuration, for the message.
-        config: its content.
-
-    Raises:
-        ValueError: if `architectures` names no class of this package.
-
-    >>> saved_class(Path("config.json"), {"architectures": ["VQDNAForMaskedLM"]}).__name__
-    'VQDNAForMaskedLM'
-    """
-    architecture = config.get("architectures")
-    if isinstance(architecture, list) and architecture:
-        architecture = architecture[0]
-    if not isinstance(architecture, str) or architecture not in _CLASSES:
-        raise ValueError(f"{path}: architectures names {architecture!r}, and it must be one of {sorted(_CLASSES)}")
-    return _CLASSES[architecture]
 
 
 def _check_name(folder: Path, name: str, code: set[str]) -> None:

@@ -1,0 +1,327 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""Codes back into nucleotides: what a codec kept of a sequence."""
+
+import csv
+import gzip
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from vqdna_hf.data.corpus import reverse_complement_array
+from vqdna_hf.data.fasta import decode_ids, open_binary
+from vqdna_hf.data.jobs import JobReport, collect, identities, run_job, unit_bases
+from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
+from vqdna_hf.inference.outputs import output_ending, write_tables
+from vqdna_hf.model.quantization_vqdna import NO_CODE
+from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, N_ID
+
+FASTA = (".fa", ".fa.gz", ".fasta", ".fasta.gz")
+_PLACE = ("name", "chrom", "start", "end", "strand")
+_LINE = 60
+
+
+@dataclass(frozen=True, eq=False)
+class CodeRow:
+    """A row of what `encode` wrote, and the codes next to it that the decoder sees.
+
+    Args:
+        name, chrom, start, end, strand: as `EncodeTask` says.
+        codes: (n, Q) in the order of the forward strand.
+        before, after: (m, Q) codes of the neighbouring bases, where the table has them.
+    """
+
+    name: str
+    chrom: str
+    start: int
+    end: int
+    strand: str
+    codes: NDArray[np.int32]
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
+
+    def follows(self, other: "CodeRow") -> bool:
+        """Whether it goes on where the other ends."""
+        same = (self.name, self.chrom, self.strand) == (other.name, other.chrom, other.strand)
+        return same and self.start == other.end
+
+
+@dataclass(frozen=True)
+class _RowUnit:
+    rows: Sequence[CodeRow]
+
+    @property
+    def bases(self) -> int:
+        return sum(len(row.codes) for row in self.rows)
+
+
+class DecodeTask:
+    """Nucleotides of code rows: columns `name`, `chrom`, `start`, `end`, `sequence` (forward strand, N where no code).
+
+    Args:
+        checkpoint: a codec.
+        path: what `encode` wrote. Of two rows of one place, on both strands, the first counts.
+        batch_bases: see `Batcher`.
+        identity: of the input.
+    """
+
+    verb = "decode"
+    total_bases: int | None = None
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        path: str,
+        *,
+        batch_bases: int | None = None,
+        identity: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.checkpoint, self.path = checkpoint, path
+        self.batcher = checkpoint.batcher(batch_bases)
+        self.margin = checkpoint.codec_config.receptive_field // 2
+        self._about = {"batch_bases": batch_bases, "inputs": list(identity)}
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return {**self._about, **self.checkpoint.describe()}
+
+    def describe(self) -> Mapping[str, Any]:
+        """The options, the inputs and the weights."""
+        return self._description
+
+    def units(self) -> Iterator[_RowUnit]:
+        """Rows in order, each with its neighbours' codes."""
+        rows: list[CodeRow] = []
+        filled, size = 0, unit_bases()
+        for row in self._with_neighbours():
+            rows.append(row)
+            filled += len(row.codes)
+            if filled >= size:
+                yield _RowUnit(rows)
+                rows, filled = [], 0
+        if rows:
+            yield _RowUnit(rows)
+
+    def _with_neighbours(self) -> Iterator[CodeRow]:
+        last: CodeRow | None = None
+        for row in read_codes(self.path, self.checkpoint.codebook_sizes):
+            if last is not None and (row.name, row.chrom, row.start, row.end) == (
+                last.name, last.chrom, last.start, last.end,
+            ):  # fmt: skip
+                continue  # the other strand of the same place
+            if last is not None:
+                if row.follows(last):
+                    row = replace(row, before=last.codes[-self.margin :])
+                    last = replace(last, after=row.codes[: self.margin])
+                yield last
+            last = row
+        if last is not None:
+            yield last
+
+    def compute(self, unit: _RowUnit) -> pa.Table:
+        """The nucleotides of a unit."""
+        lengths = [len(row.before) + len(row.codes) + len(row.after) for row in unit.rows]
+        texts = self.batcher.map(lengths, lambda numbers: self._decode([unit.rows[number] for number in numbers]))
+        rows = unit.rows
+        return pa.table(
+            {
+                "name": [row.name for row in rows],
+                "chrom": [row.chrom for row in rows],
+                "start": pa.array([row.start for row in rows], pa.int64()),
+                "end": pa.array([row.end for row in rows], pa.int64()),
+                "sequence": pa.array(texts, pa.string()),
+            }
+        )
+
+    def _decode(self, rows: Sequence[CodeRow]) -> list[str]:
+        pieces = [np.concatenate([row.before, row.codes, row.after]) for row in rows]
+        pieces = [piece[::-1] if row.strand == "-" else piece for row, piece in zip(rows, pieces, strict=True)]
+        codes = np.full((len(rows), pieces[0].shape[1], max(map(len, pieces))), NO_CODE, dtype=np.int64)
+        for number, piece in enumerate(pieces):
+            codes[number, :, : len(piece)] = piece.T
+        with torch.inference_mode():
+            logits = self.checkpoint.model.decode(self.checkpoint.to_device(codes))
+        best = (logits.argmax(-1) + FIRST_NUCLEOTIDE_ID).to(torch.uint8).cpu().numpy()
+        texts = []
+        for row, piece, ids in zip(rows, pieces, best, strict=True):
+            ids = np.where((piece == NO_CODE).any(1), N_ID, ids[: len(piece)]).astype(np.uint8)
+            ids = reverse_complement_array(ids) if row.strand == "-" else ids
+            texts.append(decode_ids(ids[len(row.before) : len(row.before) + len(row.codes)]))
+        return texts
+
+    def write(self, tables: Iterable[pa.Table], path: Path) -> None:
+        """Into FASTA, rows that go on from each other as one record; or Parquet or TSV."""
+        ending = output_ending(path, (*FASTA, ".parquet", ".tsv", ".tsv.gz"))
+        if ending not in FASTA:
+            write_tables(tables, path, ending, self.describe())
+            return
+        with open(path, "wb") as stream:
+            if ending.endswith(".gz"):
+                with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:
+                    packed.writelines(_fasta_lines(tables))
+            else:
+                stream.writelines(_fasta_lines(tables))
+
+
+def _fasta_lines(tables: Iterable[pa.Table]) -> Iterator[bytes]:
+    name = chrom = end = None
+    rest = ""
+    for table in tables:
+        for row in table.to_pylist():
+            if (row["name"], row["chrom"], row["start"]) != (name, chrom, end):
+                if rest:
+                    yield f"{rest}\n".encode()
+                rest = ""
+                yield f">{row['name']} {row['chrom']} from {row['start']}\n".encode()
+            name, chrom, end = row["name"], row["chrom"], row["end"]
+            rest += row["sequence"]
+            whole = len(rest) - len(rest) % _LINE
+            yield "".join(f"{rest[at : at + _LINE]}\n" for at in range(0, whole, _LINE)).encode()
+            rest = rest[whole:]
+    if rest:
+        yield f"{rest}\n".encode()
+
+
+def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> Iterator[CodeRow]:
+    """Read what `encode` wrote, row by row, checked.
+
+    Args:
+        path: `.parquet`, `.tsv` or `.tsv.gz`.
+        codebook_sizes: of the codec that is to decode: as many levels, each code below its size.
+
+    Raises:
+        ValueError: if it is no such table, or its codes are another codec's; the message names the row, from 1.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "codes.tsv"
+    >>> _ = path.write_text("name\\tchrom\\tstart\\tend\\tstrand\\tcodes_1\\nr\\tchr1\\t5\\t8\\t+\\t1,7,-1\\n")
+    >>> [row.codes.T.tolist() for row in read_codes(path, [8])]
+    [[[1, 7, -1]]]
+    """
+    path = os.fspath(path)
+    levels = [f"codes_{level + 1}" for level in range(len(codebook_sizes))]
+    read = _parquet_rows if path.lower().endswith(".parquet") else _tsv_rows
+    nothing = np.zeros((0, len(levels)), np.int32)
+    number = 0
+    for number, row in enumerate(read(path, [*_PLACE, *levels]), start=1):
+        where = f"{path}, row {number}"
+        try:
+            name, chrom, start, end, strand = (row[column] for column in _PLACE)
+            codes = np.stack([np.asarray(row[level], dtype=np.int32) for level in levels], axis=1)
+            start, end = int(start), int(end)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{where}: no row of codes ({error}): give what `vqdna encode` wrote") from error
+        if strand not in ("+", "-") or not 0 <= start < end or len(codes) != end - start:
+            raise ValueError(
+                f"{where}: {chrom}:{start}-{end} strand {strand!r} with {len(codes)} codes a level: there must be one "
+                "a base"
+            )
+        wrong = (codes < NO_CODE) | (codes >= np.asarray(codebook_sizes))
+        if wrong.any():
+            at, level = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{where}: code {codes[at, level]} of level {level + 1} is none of this codec's, which has "
+                f"{codebook_sizes[level]}: decode with the codec that encoded"
+            )
+        yield CodeRow(str(name), str(chrom), start, end, str(strand), codes, nothing, nothing)
+    if not number:
+        raise ValueError(f"{path}: the table has no rows")
+
+
+def _check_columns(path: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    absent = [name for name in wanted if name not in found]
+    more = [name for name in found if name.startswith("codes_") and name not in wanted]
+    if absent or more:
+        raise ValueError(
+            f"{path}: the columns are {', '.join(found)}, and this codec needs {', '.join(wanted)}: give what "
+            "`vqdna encode` wrote with the same codec"
+        )
+
+
+def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file (in {os.getcwd()})")
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names, wanted)
+            for batch in file.iter_batches(batch_size=64, columns=list(wanted)):
+                columns = [_lists(batch.column(name)) for name in wanted]
+                yield from (dict(zip(wanted, row, strict=True)) for row in zip(*columns, strict=True))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from error
+
+
+def _lists(column: pa.Array) -> list[Any]:
+    """A column's values; lists as arrays, which is a hundred times quicker than as Python's numbers."""
+    if pa.types.is_list(column.type):
+        return [scalar.values.to_numpy(zero_copy_only=False) if scalar.is_valid else None for scalar in column]
+    return column.to_pylist()
+
+
+def _tsv_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    with open_binary(path) as stream:
+        lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in stream)
+        header = next(lines).split("\t")
+        _check_columns(path, header, wanted)
+        for number, cells in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
+            if len(cells) != len(header):
+                raise ValueError(f"{path}, row {number}: {len(cells)} columns, the header has {len(header)}")
+            row = dict(zip(header, cells, strict=True))
+            for name in wanted:
+                if name.startswith("codes_"):
+                    row[name] = row[name].split(",")  # type: ignore[assignment]
+            yield row
+
+
+def decode(
+    model: str | os.PathLike[str] | PreTrainedModel | Checkpoint,
+    codes: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_bases: int | None = None,
+    restart: bool = False,
+    progress: bool | None = None,
+) -> pa.Table | JobReport:
+    """Turn what `encode` wrote back into nucleotides, on the forward strand; N where there was no code.
+
+    Args:
+        model: the codec that encoded, or an export that carries it.
+        codes: `.parquet`, `.tsv` or `.tsv.gz`.
+        output: FASTA (`.fa`, `.fa.gz`), Parquet or TSV; without it the table is returned.
+        device, dtype: see `load_checkpoint`.
+        batch_bases: see `Batcher`.
+        restart, progress: see `run_job`.
+
+    Returns:
+        The table, see `DecodeTask`, or what was done.
+
+    Raises:
+        ValueError: if `model` has no decoder, or `codes` is no table of codes of its vocabulary.
+
+    Example:
+
+    >>> decode("no/such/codec", "codes.parquet")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: no/such/codec: no such model folder (in ...), and no Hub id (organisation/name)
+    """
+    if output is not None:
+        output_ending(output, (*FASTA, ".parquet", ".tsv", ".tsv.gz"), (codes,))
+    checkpoint = load_checkpoint(model, "decoder", device=device, dtype=dtype)
+    task = DecodeTask(checkpoint, os.fspath(codes), batch_bases=batch_bases, identity=identities(codes))
+    if output is None:
+        return collect(task, progress)
+    return run_job(task, output, restart=restart, progress=progress)

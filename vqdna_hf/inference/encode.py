@@ -1,0 +1,189 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""Nucleotides into codes with coordinates, and codes back into nucleotides."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from vqdna_hf.data.genome import Genome
+from vqdna_hf.data.intervals import Region, read_bed, whole_records
+from vqdna_hf.data.jobs import JobReport, collect, identities, input_files, run_job
+from vqdna_hf.inference.batching import pad_batch, rows_of
+from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
+from vqdna_hf.inference.outputs import output_ending, write_tables
+from vqdna_hf.inference.windows import Piece, WindowPlan, WindowUnit, check_strand
+from vqdna_hf.model.quantization_vqdna import NO_CODE
+from vqdna_hf.model.tokenization_vqdna import N_ID
+
+CODEC_WINDOW = 8192
+"""Nucleotides of a codec's window: it has no longest input; this keeps memory in hand and costs 2 % of overlap."""
+
+
+class EncodeTask:
+    """The codes of regions: one row a window and strand.
+
+    Columns: `name` (of the region), `chrom`, `start`, `end` (0-based, half-open, on the forward strand), `strand` (`+`
+    or `-`, which of the genome's strands was read), and for each level, coarse to fine, `codes_1`, `codes_2`, ...: one
+    code a base. **Code i belongs to base start + i on both strands**; -1 stands where the base is N.
+
+    Args:
+        checkpoint: any of ours.
+        genome: what is read.
+        regions: of it.
+        strand: `forward`, `reverse` or `both`.
+        window: bases a row at most.
+        batch_bases: see `Batcher`.
+        identity: of the input files, for the record of the job.
+    """
+
+    verb = "encode"
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        genome: Genome,
+        regions: Sequence[Region],
+        *,
+        strand: str = "forward",
+        window: int = CODEC_WINDOW,
+        batch_bases: int | None = None,
+        identity: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.checkpoint, self.genome, self.strand = checkpoint, genome, check_strand(strand)
+        # Windows overlap by what a code can see, so that cutting changes no code.
+        overlap = 2 * (checkpoint.codec_config.receptive_field // 2)
+        if window <= 2 * overlap:
+            raise ValueError(f"window={window}: this codec sees {overlap} bases, it must be above {2 * overlap}")
+        self.plan = WindowPlan(regions, window, overlap)
+        self.batcher = checkpoint.batcher(batch_bases)
+        self._about = {"strand": strand, "window": window, "batch_bases": batch_bases, "inputs": list(identity)}
+        self.total_bases = self.plan.bases
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return {**self._about, **self.checkpoint.describe()}
+
+    def describe(self) -> Mapping[str, Any]:
+        """The options, the inputs and the weights."""
+        return self._description
+
+    def units(self) -> Iterator[WindowUnit]:
+        """Windows of the regions."""
+        return self.plan.units()
+
+    def compute(self, unit: WindowUnit) -> pa.Table:
+        """The rows of a unit."""
+        reads = [(piece, reverse) for piece in unit.pieces for reverse in self.plan.strands(piece, self.strand)]
+        lengths = [piece.window.end - piece.window.start for piece, _ in reads]
+        codes = self.batcher.map(lengths, lambda numbers: self._codes([reads[number] for number in numbers]))
+        return self._table(reads, codes)
+
+    def _codes(self, reads: Sequence[tuple[Piece, bool]]) -> list[NDArray[np.int32]]:
+        """For each window the codes (kept, Q) in the forward strand's order."""
+        sequences = [self.plan.read(self.genome, piece, reverse) for piece, reverse in reads]
+        ids, mask = pad_batch(sequences, special=False)
+        with torch.inference_mode():
+            codes = self.checkpoint.encoder(
+                self.checkpoint.to_device(ids), self.checkpoint.to_device(mask), update_codebooks=False,
+                return_loss=False,
+            ).codes  # fmt: skip
+        found = []
+        rows = rows_of(codes.transpose(1, 2).to(torch.int32), [len(ids) for ids in sequences], special=False)
+        for (piece, reverse), sequence, values in zip(reads, sequences, rows, strict=True):
+            values = np.where((sequence == N_ID)[:, None], NO_CODE, values)
+            values = values[::-1] if reverse else values
+            window = piece.window
+            found.append(values[window.keep_start - window.start : window.keep_end - window.start])
+        return found
+
+    def _table(self, reads: Sequence[tuple[Piece, bool]], codes: Sequence[NDArray[np.int32]]) -> pa.Table:
+        regions = [self.plan.regions[piece.region] for piece, _ in reads]
+        places = list(zip(regions, (piece.window for piece, _ in reads), strict=True))
+        columns: dict[str, Any] = {
+            "name": [region.name for region in regions],
+            "chrom": [region.chrom for region in regions],
+            "start": pa.array([region.start + window.keep_start for region, window in places], pa.int64()),
+            "end": pa.array([region.start + window.keep_end for region, window in places], pa.int64()),
+            "strand": ["-" if reverse else "+" for _, reverse in reads],
+        }
+        offsets = pa.array(np.cumsum([0, *map(len, codes)]), pa.int32())
+        for level, size in enumerate(self.checkpoint.codebook_sizes):
+            values = np.concatenate([rows[:, level] for rows in codes])
+            kind = np.int16 if size <= np.iinfo(np.int16).max else np.int32
+            columns[f"codes_{level + 1}"] = pa.ListArray.from_arrays(offsets, pa.array(values.astype(kind)))
+        return pa.table(columns)
+
+    def write(self, tables: Iterable[pa.Table], path: Path) -> None:
+        """Into Parquet or TSV."""
+        write_tables(tables, path, output_ending(path), self.describe())
+
+
+def encode(
+    model: str | os.PathLike[str] | PreTrainedModel | Checkpoint,
+    genome: str | os.PathLike[str] | Genome,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    bed: str | os.PathLike[str] | None = None,
+    rename: str | None = None,
+    strand: str = "forward",
+    window: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_bases: int | None = None,
+    restart: bool = False,
+    progress: bool | None = None,
+) -> pa.Table | JobReport:
+    """Codes of every level, with coordinates: what the learned vocabulary makes of a genome.
+
+    Any length is read in windows that overlap by what a code can see, so the codes are those of a single pass.
+
+    Args:
+        model: a checkpoint of this package, codec or any head.
+        genome: a FASTA file, `-` for standard input, or an open `Genome`.
+        output: `.parquet`, `.tsv`, `.tsv.gz`, or `-`; without it the table is returned.
+        bed: only these regions.
+        rename: see `read_bed`.
+        strand: `forward`, `reverse` or `both`.
+        window: bases a row at most; default `CODEC_WINDOW`.
+        device, dtype: see `load_checkpoint`.
+        batch_bases: see `Batcher`.
+        restart, progress: see `run_job`.
+
+    Returns:
+        The table, see `EncodeTask`, or what was done.
+
+    Raises:
+        ValueError: for input that cannot be read, or options that do not fit.
+
+    Example:
+
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
+    >>> from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
+    >>> config = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[8, 16])
+    >>> table = encode(VQDNACodecModel(config), Genome.from_sequences(["chr1"], ["ACGTNACGT"]))
+    >>> table.column_names[:5], [len(codes) for codes in table["codes_2"]], table["codes_1"][0][4].as_py()
+    (['name', 'chrom', 'start', 'end', 'strand'], [9], -1)
+    """
+    with ExitStack() as stack:
+        if output is not None:
+            output_ending(output, (".parquet", ".tsv", ".tsv.gz"), input_files(genome, bed))
+        checkpoint, source = load_checkpoint(model, "codec", device=device, dtype=dtype), genome
+        if not isinstance(genome, Genome):
+            genome = stack.enter_context(Genome.open(genome))
+        regions = whole_records(genome) if bed is None else read_bed(bed, genome, rename=rename)
+        task = EncodeTask(
+            checkpoint, genome, regions, strand=strand, window=window or CODEC_WINDOW, batch_bases=batch_bases,
+            identity=identities(source, bed),
+        )  # fmt: skip
+        if output is None:
+            return collect(task, progress)
+        return run_job(task, output, restart=restart, progress=progress)
