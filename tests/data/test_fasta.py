@@ -75,6 +75,8 @@ def test_gzip_by_content_and_blocks_cut_anywhere(tmp_path: Path, monkeypatch: py
         (">a\n>b\nAC\n", ["record 'a'", "no bases"]),
         (">a\nAC\n>b\n", ["record 'b'", "no bases"]),
         (">\nAC\n", ["record 1 has no name"]),
+        (">\n>r\nAC\n", ["record 1 has no name"]),
+        (">r\nAC\n>\n>s\nAC\n", ["record 2 has no name"]),
         (">a x\nAC\n>b\nAC\n>a y\nGT\n", ["two records are named 'a'", "record 3", "unique"]),
         ("ACGT\n>a\nAC\n", ["text before the first '>'", "'ACGT'"]),
         ("@read\nACGT\n+\nIIII\n", ["FASTQ", "'@read'", "convert"]),

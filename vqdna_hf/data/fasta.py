@@ -113,7 +113,7 @@ def encode_sequence(text: str, *, where: str) -> NDArray[np.uint8]:
     ids = text.encode("latin-1", "replace").translate(BYTE_TO_ID)
     position = ids.find(_UNK_BYTE)
     if position >= 0:
-        raise ValueError(_illegal_letter(where, text[position], position))
+        raise ValueError(illegal_letter(where, text[position], position))
     return np.frombuffer(ids, dtype=np.uint8)
 
 
@@ -278,7 +278,7 @@ def _files_under(path: str, suffixes: tuple[str, ...]) -> list[str]:
 
 def _raw_records(stream: IO[bytes], path: str) -> Iterator[bytes]:
     """Cut a stream at each line that starts with `>`; yields header, line feed, sequence lines."""
-    parts: list[bytes] = []
+    parts: list[bytes] | None = None
     started = False
     # A block is always extended to the end of its line, so that it starts at the start of a line.
     while block := stream.read(_BLOCK_BYTES) + stream.readline():
@@ -288,20 +288,21 @@ def _raw_records(stream: IO[bytes], path: str) -> Iterator[bytes]:
             block = block.lstrip(b"\n")
             if not block:
                 continue
-            _check_first_line(block, path)
+            check_first_line(block, path)
             started = True
-        head, *rest = (b"\n" + block).split(b"\n>")
-        parts.append(head)
+        head, *rest = (b"\n" + block).split(b"\n>") if b">" in block else (b"\n" + block,)
+        if parts is not None:  # else the block starts with the first header, and nothing stands before it
+            parts.append(head)
         for piece in rest:
-            joined = b"".join(parts)
-            if joined:
-                yield joined
+            if parts is not None:
+                yield b"".join(parts)
             parts = [piece]
-    if started:
+    if parts is not None:
         yield b"".join(parts)
 
 
-def _check_first_line(block: bytes, path: str) -> None:
+def check_first_line(block: bytes, path: str) -> None:
+    """Raise `ValueError` where a file does not begin as FASTA does."""
     if block.startswith(b">"):
         return
     line = block[:60].split(b"\n")[0].decode("utf-8", "replace")
@@ -324,7 +325,7 @@ def _parse_record(raw: bytes, path: str, number: int, soft_mask: bool) -> FastaR
     position = ids.find(_UNK_BYTE)
     if position >= 0:
         letter = body.translate(None, b"\n")[position : position + 4].decode("utf-8", "replace")[0]
-        raise ValueError(_illegal_letter(f"{path}, record {name!r}", letter, position))
+        raise ValueError(illegal_letter(f"{path}, record {name!r}", letter, position))
     lower = None
     if soft_mask:
         letters = np.frombuffer(body.translate(None, b"\n"), dtype=np.uint8)
@@ -332,7 +333,7 @@ def _parse_record(raw: bytes, path: str, number: int, soft_mask: bool) -> FastaR
     return FastaRecord(name, description, np.frombuffer(ids, dtype=np.uint8), path, lower)
 
 
-def _illegal_letter(where: str, letter: str, position: int) -> str:
+def illegal_letter(where: str, letter: str, position: int) -> str:
     """Compose the one message of the alphabet policy: where, what, and the way out."""
     if letter.isspace():
         way_out = "remove white space inside the sequence"

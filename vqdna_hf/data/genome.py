@@ -10,7 +10,7 @@ from typing import Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from vqdna_hf.data.fasta import _illegal_letter, decode_ids, encode_sequence
+from vqdna_hf.data.fasta import illegal_letter, decode_ids, encode_sequence
 from vqdna_hf.data.genome_files import InMemory, InPlace, Letters, label_of, named_twice, open_letters
 from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, UNK_ID
 
@@ -57,7 +57,7 @@ class Genome:
         An index beside the file (`.fai`, for bgzip also `.gzi`) saves the first reading; it is used if it is no
         older than the file and fits it. In a file so opened an illegal letter is found when it is fetched, or by
         `check`. Without an index the whole file is read and checked now. Nothing is written beside it, but unless it is
-        plain FASTA with even lines, a temporary copy of one byte a base is made (`TMPDIR` says where).
+        plain FASTA with even Unix lines, a temporary copy of one byte a base is made (`TMPDIR` says where).
 
         Args:
             path: the file, a pipe, or `-` for standard input.
@@ -221,9 +221,7 @@ class Genome:
         if bad >= 0:
             at = start + bad
             letters = self._letters.read(name, at, min(at + 4, length), None)
-            raise ValueError(
-                _illegal_letter(f"{self.path}, record {name!r}", letters.decode("utf-8", "replace")[0], at)
-            )
+            raise ValueError(illegal_letter(f"{self.path}, record {name!r}", letters.decode("utf-8", "replace")[0], at))
         return values
 
 
