@@ -22,7 +22,6 @@ from vqdna_hf.training import (
     VQDNATrainer,
     codec_metrics,
     codec_sums,
-    corpus_rows,
     count_parameters,
     find_checkpoint,
     load_pretrained,
@@ -72,7 +71,7 @@ def main() -> int:
     logger.info("codec: %s", count_parameters(codec))
     recorder.describe(
         codec,
-        lambda: corpus_rows(train_dataset.corpus, eval_dataset.corpus, corpus_args.accessions),
+        lambda: corpus_args.rows(train_dataset, eval_dataset),
         windows=len(eval_dataset),
         window=corpus_args.window,
     )

@@ -19,7 +19,6 @@ from vqdna_hf.training import (
     CorpusArguments,
     RunRecorder,
     VQDNATrainer,
-    corpus_rows,
     count_parameters,
     find_checkpoint,
     load_pretrained,
@@ -89,7 +88,7 @@ def main() -> int:
     logger.info("model: %s", count_parameters(model))
     recorder.describe(
         model,
-        lambda: corpus_rows(train_dataset.corpus, eval_dataset.corpus, corpus_args.accessions),
+        lambda: corpus_args.rows(train_dataset, eval_dataset),
         windows=len(eval_dataset),
         window=corpus_args.window,
     )

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vqdna_cli import hub, mutation, sequences
+from vqdna_cli import corpus, embedding, hub, mutation, prediction, sequences, stages, variation
 
 app = typer.Typer(
     name="vqdna",
@@ -46,7 +46,7 @@ def _start(
         print(context.get_help())
 
 
-for module in (sequences, mutation, hub):
+for module in (sequences, embedding, prediction, variation, mutation, corpus, stages, hub):
     module.register(app)
 
 
@@ -67,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=arguments, prog_name="vqdna", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
+    except BrokenPipeError:  # who read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it closes it
+        code = 0
     except Exception as error:
         # typer's own errors say in `format_message` what was wrong with the words.
         message = getattr(error, "format_message", error.__str__)()

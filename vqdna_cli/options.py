@@ -8,6 +8,21 @@ from typing import Annotated, Any
 import typer
 
 Genome = Annotated[str, typer.Argument(metavar="GENOME", help="FASTA, plain, gzip or bgzip; `-` reads standard input.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="FASTA (plain, gzip or bgzip; `-` is standard input), or a table of sequences (CSV, TSV, JSON, Parquet).",
+    ),
+]
+SequenceColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Of a table: the column of sequences.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of a table: the column of known labels, which is kept.")
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of a table: what a row is called; default: id or name, else its number."),
+]
 Model = Annotated[
     str,
     typer.Option("--model", "-m", metavar="MODEL", help="Checkpoint: a folder (of a run or an export) or a Hub id."),
@@ -51,7 +66,8 @@ def batch_bases(value: str) -> int | None:
 def say(report: Any) -> None:
     """One line on standard error about what was written; standard output is for data."""
     taken = f", {report.resumed} of {report.units} units were there already" if report.resumed else ""
-    print(f"{report.output}: {report.bases:,} bases{taken}", file=sys.stderr)
+    place = "standard output" if str(report.output) == "-" else report.output
+    print(f"{place}: {report.bases:,} bases{taken}", file=sys.stderr)
 
 
 def quiet_unless_watched() -> None:

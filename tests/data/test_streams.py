@@ -169,9 +169,9 @@ def test_a_repository_of_the_hub(corpus: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_what_cannot_be_read(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for options, message in [
-        ({"seed": -1}, "a seed is not negative"),
-        ({"passes": 0}, "the others are above 0"),
-        ({"window": 0}, "the others are above 0"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"passes": 0}, "the others at least 1"),
+        ({"window": 0}, "the others at least 1"),
         ({"split": "test"}, "has no split 'test', it has train, validation"),
     ]:
         with pytest.raises(ValueError, match=message):

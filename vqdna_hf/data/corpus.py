@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vqdna_hf.data.built import BuiltCorpus, is_corpus
 from vqdna_hf.data.fasta import FastaRecord, encode_sequence, find_fasta, find_files, read_fasta
 from vqdna_hf.model.tokenization_vqdna import COMPLEMENT_IDS
 
@@ -92,7 +93,8 @@ class Corpus:
 
         Args:
             path: a file, a folder or a glob pattern. Column `sequence` is required; `name` (default
-                `row<number>`, counted from 0 in each file) and `weight` (default 1) are optional.
+                `row<number>`, counted from 0 in each file) and `weight` (default 1) are optional. Of a corpus that
+                `build_corpus` made, the training windows are read.
             weights: as in `from_files`; multiplied with the column.
 
         Returns:
@@ -102,7 +104,7 @@ class Corpus:
             ValueError: an unreadable file, no `sequence` column, or a sequence outside the alphabet (with its
                 row).
         """
-        return cls._read([], find_files(path, _PARQUET_SUFFIXES, kind="Parquet"), weights)
+        return cls._read([], find_files(shards_of([path]), _PARQUET_SUFFIXES, kind="Parquet"), weights)
 
     @classmethod
     def from_sequences(cls, sequences: Sequence[str], names: Sequence[str] | None = None) -> "Corpus":
@@ -134,7 +136,7 @@ class Corpus:
         """Read FASTA and Parquet alike: by the ending of a file, by what is in a folder.
 
         Args:
-            paths: files, folders or glob patterns.
+            paths: files, folders or glob patterns; of a built corpus, the training windows are read.
             weights: as in `from_files`; every pattern must match a file of either kind.
 
         Returns:
@@ -143,7 +145,7 @@ class Corpus:
         Raises:
             ValueError: as in `from_files` and `from_parquet`; a folder that holds both kinds.
         """
-        paths = [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
+        paths = shards_of([paths] if isinstance(paths, str | os.PathLike) else paths)
         parquet = [path for path in paths if _is_parquet(path)]
         fasta = [path for path in paths if path not in parquet]
         return cls._read(
@@ -252,7 +254,7 @@ class Corpus:
             matched = {
                 index
                 for index, record in enumerate(self.records)
-                if fnmatchcase(record.name, pattern) or _matches(record.path, pattern)
+                if fnmatchcase(record.name, pattern) or matches_path(record.path, pattern)
             }
             if not matched:
                 names = [record.name for record in self.records]
@@ -333,7 +335,7 @@ def _digest(ids: NDArray[np.uint8]) -> bytes:
 def _file_weights(files: list[str], weights: Mapping[str, float]) -> dict[str, float]:
     factors = dict.fromkeys(files, 1.0)
     for pattern, weight in weights.items():
-        matched = [file for file in files if _matches(file, pattern)]
+        matched = [file for file in files if matches_path(file, pattern)]
         if not matched:
             raise ValueError(f"weight pattern {pattern!r} matches no file: the files are {_some(files)}")
         if not (math.isfinite(weight) and weight >= 0):
@@ -344,7 +346,12 @@ def _file_weights(files: list[str], weights: Mapping[str, float]) -> dict[str, f
     return factors
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches_path(path: str, pattern: str) -> bool:
+    """Whether a pattern (`fnmatch`) means a whole path, or its end behind a `/`.
+
+    >>> matches_path("genomes/human/a.fa", "human/*"), matches_path("genomes/human/a.fa", "genome")
+    (True, False)
+    """
     return fnmatchcase(path, pattern) or fnmatchcase(path, "*/" + pattern)
 
 
@@ -352,6 +359,22 @@ def _some(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_MAX_NAMES_SHOWN])
     more = len(names) - _MAX_NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def shards_of(paths: Sequence[str | os.PathLike[str]], split: str = "train") -> list[str]:
+    """Put the shards of a split in the place of each built corpus; other paths stay.
+
+    >>> shards_of(["genome.fa"])
+    ['genome.fa']
+    """
+    found: list[str] = []
+    for path in paths:
+        if is_corpus(path):
+            built = BuiltCorpus.open(path)
+            found += [built.url(shard) for shard in built.shards(split)]
+        else:
+            found.append(os.fspath(path))
+    return found
 
 
 def _is_parquet(path: str) -> bool:

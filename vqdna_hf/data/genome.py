@@ -10,7 +10,7 @@ from typing import Self, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from vqdna_hf.data.fasta import illegal_letter, decode_ids, encode_sequence
+from vqdna_hf.data.fasta import decode_ids, encode_sequence, illegal_letter
 from vqdna_hf.data.genome_files import InMemory, InPlace, Letters, label_of, named_twice, open_letters
 from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, UNK_ID
 

@@ -18,8 +18,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -191,7 +191,7 @@ def run_job(
 
     Returns:
         What was done. On several processes, the first one's call returns when the output is there, those of the others
-        when their share is done.
+        when their share is done and the first has seen it.
 
     Raises:
         ValueError: if `OUTPUT.parts` belongs to another job; as the task does (then nothing is left behind).
@@ -205,17 +205,17 @@ def run_job(
             report = run_job(task, Path(folder) / "out.tsv", progress=progress)
             with open(report.output, "rb") as stream:
                 shutil.copyfileobj(stream, sys.stdout.buffer)
-            return report
+            return replace(report, output=Path("-"))
     path = Path(output)
     parts = path.with_name(path.name + ".parts")
     _open_parts(parts, task, restart, rank, world)
     try:
         report = _work(task, path, parts, rank, world, progress)
         if rank:
-            (parts / _done_mark(rank)).touch()
+            _hand_over(parts, rank)
         else:
             for other in range(1, world):
-                _wait_for((parts / _done_mark(other)).exists)
+                _take_over(parts, other)
             _join(task, path, parts, report.units)
     except ValueError:
         shutil.rmtree(parts, ignore_errors=True)  # the input must change, and with it the job
@@ -248,14 +248,41 @@ def _open_parts(parts: Path, task: Task, restart: bool, rank: int, world: int) -
         raise ValueError(
             f"{parts} holds what another job has left ({what}): give --restart to drop it, or another --output"
         )
-    for stale in parts.glob(".*") if world == 1 else ():  # of a process that was killed while it wrote
-        stale.unlink(missing_ok=True)
+    if rank == 0:
+        # Marks of an earlier launch; files of a process that was killed while it wrote, where no other may be writing.
+        patterns = ("done-*", "seen-*", ".*") if world == 1 else ("done-*", "seen-*")
+        for stale in (path for pattern in patterns for path in parts.glob(pattern)):
+            stale.unlink(missing_ok=True)
 
 
-def _done_mark(rank: int) -> str:
-    """Says that a process has done its share; a mark that an earlier launch has left does not count."""
-    launch = [os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE")]
-    return f"done-{rank}-{hashlib.sha256(repr(launch).encode()).hexdigest()[:16]}"
+def _hand_over(parts: Path, rank: int) -> None:
+    """Tell the first process that this one's share is done, until that has seen it.
+
+    A mark of this launch looks like one that an earlier launch has left, which would let the first process end before
+    this one has begun. So the first clears all marks away when it starts, and this one makes its mark again.
+    """
+    done = parts / f"done-{rank}-{uuid.uuid4().hex}"
+    seen = _seen(done)
+
+    def is_seen() -> bool:
+        if seen.exists() or not parts.exists():
+            return True
+        with suppress(FileNotFoundError):
+            done.touch()
+        return False
+
+    _wait_for(is_seen)
+
+
+def _take_over(parts: Path, rank: int) -> None:
+    """Wait until another process has done its share, and let it go."""
+    _wait_for(lambda: any(parts.glob(f"done-{rank}-*")))
+    for done in parts.glob(f"done-{rank}-*"):
+        os.replace(done, _seen(done))
+
+
+def _seen(done: Path) -> Path:
+    return done.with_name(done.name.replace("done", "seen", 1))
 
 
 def _short(value: Any) -> str:

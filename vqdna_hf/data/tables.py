@@ -22,6 +22,7 @@ _SPLIT_SUFFIXES = (".csv", ".tsv", ".parquet")
 _SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "valid", "validation", "val"), "test": ("test",)}
 _LABEL_NAMES = ("label", "labels")
 _PAIR_NAMES = ("sequence1", "sequence2")
+_ID_NAMES = ("id", "name")
 _MAX_SHOWN = 8
 _ROW_NOTE = "(1-based, the header not counted)"
 
@@ -35,6 +36,7 @@ class LabelledSequences:
         pairs: the second sequence of each row, where the table has pairs.
         labels: the text of each row's label; see `check_class_labels` and `check_float_labels`.
         path: the file.
+        ids: what each row is called, where the table says it.
 
     Example:
 
@@ -46,6 +48,7 @@ class LabelledSequences:
     pairs: list[str] | None
     labels: list[Any] | None
     path: str
+    ids: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -97,18 +100,21 @@ def read_labelled(
     *,
     sequence_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
+    id_column: str | None = None,
     require_labels: bool = True,
 ) -> LabelledSequences:
     """Read labelled sequences and check every letter.
 
-    Without column names: the label is the column `label` (or `labels`), else the last of two or three
-    columns; the sequence is what is left of two columns, both of the first two of three are a pair
-    (DNABERT-2's convention), and in wider tables the column `sequence`, or `sequence1` and `sequence2`.
+    Without column names: a column `id` or `name` says what a row is called, and counts no further; the label is the
+    column `label` (or `labels`), else the last of two or three columns; the sequence is what is left of two columns,
+    both of the first two of three are a pair (DNABERT-2's convention), and in wider tables the column `sequence`, or
+    `sequence1` and `sequence2`.
 
     Args:
         path: see `read_table`.
         sequence_column: name of the sequence's column, or two names for pairs.
         label_column: name of the label's column.
+        id_column: name of the column that says what a row is called.
         require_labels: without it, a table that has no column `label` may hold sequences only.
 
     Returns:
@@ -131,6 +137,9 @@ def read_labelled(
     path = os.fspath(path)
     table = read_table(path)
     columns = list(table.columns)
+    given = [label_column, *([sequence_column] if isinstance(sequence_column, str) else sequence_column or [])]
+    id_ = _id_column(columns, id_column, given, path)
+    columns = [name for name in columns if name != id_]
     label = _label_column(columns, label_column, sequence_column, require_labels, path)
     names = _sequence_columns(columns, sequence_column, label, path)
     texts = [table[name].tolist() for name in names]
@@ -138,7 +147,8 @@ def read_labelled(
         for row, text in enumerate(column, start=1):
             encode_sequence(text, where=f"{path}, row {row} {_ROW_NOTE}, column {name!r}")
     labels = None if label is None else table[label].tolist()
-    return LabelledSequences(texts[0], texts[1] if len(texts) == 2 else None, labels, path)
+    ids = None if id_ is None else table[id_].tolist()
+    return LabelledSequences(texts[0], texts[1] if len(texts) == 2 else None, labels, path, ids)
 
 
 def check_class_labels(labels: Sequence[Any], path: str) -> list[int]:
@@ -370,6 +380,15 @@ def _as_float(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _id_column(columns: list[str], id_column: str | None, taken: Sequence[str | None], path: str) -> str | None:
+    if id_column is not None:
+        return _known(id_column, columns, path)
+    named = [name for name in columns if name.lower() in _ID_NAMES and name not in taken]
+    # Of a table that has nothing else but labels it is the sequence.
+    others = [name for name in columns if name not in (*named[:1], *_LABEL_NAMES)]
+    return named[0] if named and others else None
 
 
 def _label_column(

@@ -4,9 +4,12 @@
 from vqdna_hf.inference.batching import Batcher
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.decode import decode
+from vqdna_hf.inference.embed import embed
 from vqdna_hf.inference.encode import encode
 from vqdna_hf.data.jobs import DiskFullError, JobReport, run_job
 from vqdna_hf.inference.mutate import MutateReport, mutate
+from vqdna_hf.inference.predict import predict
+from vqdna_hf.inference.variants import VariantsReport, VariantsSummary, score_variants
 
 __all__ = [
     "Batcher",
@@ -14,9 +17,14 @@ __all__ = [
     "DiskFullError",
     "JobReport",
     "MutateReport",
+    "VariantsReport",
+    "VariantsSummary",
     "decode",
+    "embed",
     "encode",
     "load_checkpoint",
     "mutate",
+    "predict",
     "run_job",
+    "score_variants",
 ]

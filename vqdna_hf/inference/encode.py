@@ -179,6 +179,8 @@ def encode(
         checkpoint, source = load_checkpoint(model, "codec", device=device, dtype=dtype), genome
         if not isinstance(genome, Genome):
             genome = stack.enter_context(Genome.open(genome))
+        if bed is None:
+            genome.check()  # an illegal letter in the last record is better found now than hours later
         regions = whole_records(genome) if bed is None else read_bed(bed, genome, rename=rename)
         task = EncodeTask(
             checkpoint, genome, regions, strand=strand, window=window or CODEC_WINDOW, batch_bases=batch_bases,

@@ -63,6 +63,7 @@ class WindowPlan:
         window: bases read at once.
         overlap: of neighbouring windows, in bases.
         unit_bases: a unit ends with the window that reaches this many.
+        unit_pieces: and has at most so many windows; default: no limit.
 
     Raises:
         ValueError: if not `0 <= overlap < window`.
@@ -78,6 +79,7 @@ class WindowPlan:
     window: int
     overlap: int
     unit_bases: int = field(default_factory=unit_bases)
+    unit_pieces: int | None = None
 
     def __post_init__(self) -> None:
         plan_windows(1, self.window, self.overlap)  # for its checks
@@ -92,11 +94,11 @@ class WindowPlan:
         pieces: list[Piece] = []
         filled = 0
         for number, region in enumerate(self.regions):
-            windows = plan_windows(region.end - region.start, self.window, self.overlap)
+            windows = _windows(region, self.window, self.overlap)
             for place, window in enumerate(windows, start=1):
                 pieces.append(Piece(number, window, place == len(windows)))
                 filled += window.keep_end - window.keep_start
-                if filled >= self.unit_bases:
+                if filled >= self.unit_bases or len(pieces) == self.unit_pieces:
                     yield WindowUnit(pieces)
                     pieces, filled = [], 0
         if pieces:
@@ -115,6 +117,26 @@ class WindowPlan:
         """
         own = self.regions[piece.region].strand == "-"
         return [own, not own] if strand == "both" else [own != (strand == "reverse")]
+
+    def signs(self, pieces: Sequence[Piece], strand: str) -> list[str]:
+        """Which of the genome's strands is read of each piece: `+`, `-`, or `.` for both."""
+        found = [self.strands(piece, strand) for piece in pieces]
+        return ["." if len(strands) == 2 else "-" if strands[0] else "+" for strands in found]
+
+
+def _windows(region: Region, window: int, overlap: int) -> list[Window]:
+    """Windows in the genome's order; they are cut from the end where the region's own strand begins.
+
+    So the answer for a region with `-` is that for its reverse complement, read as a sequence of its own.
+    """
+    length = region.end - region.start
+    windows = plan_windows(length, window, overlap)
+    if region.strand != "-":
+        return windows
+    return [
+        Window(length - end, length - start, length - keep_end, length - keep_start)
+        for start, end, keep_start, keep_end in reversed(windows)
+    ]
 
 
 def check_strand(strand: str) -> str:

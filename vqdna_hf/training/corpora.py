@@ -1,13 +1,21 @@
 """The arguments of stages 1 and 2 that say which genomes are read, and the two data sets they stand for."""
 
+import itertools
 import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
 
-from vqdna_hf.data import Corpus, TiledDataset, WindowDataset
+from vqdna_hf.data import Corpus, FastaRecord, TiledDataset, WindowDataset
+from vqdna_hf.data.built import BuiltCorpus, is_corpus
+from vqdna_hf.data.corpus import shards_of
+from vqdna_hf.data.streams import items_of_pass, stream_corpus
 
 from .arguments import parse_dictionary
+from .sources import corpus_rows
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +34,7 @@ class CorpusArguments:
     """
 
     train_files: list[str] = field(
-        metadata={"help": "FASTA files (.gz too), Parquet files, folders of them, or patterns."}
+        metadata={"help": "FASTA files (.gz too), Parquet files, folders of them, patterns, or built corpora."}
     )
     validation_files: list[str] | None = field(
         default=None, metadata={"help": "Held-out sequences; without them whole records are held out of train_files."}
@@ -48,37 +56,67 @@ class CorpusArguments:
         metadata={"help": "Table with the columns file, accession, species; default: index.tsv in a folder above."},
     )
 
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read train_files, one built corpus (folder or Hub id), without loading it; with max_steps."},
+    )
+
     def load(self, seed: int) -> tuple[Corpus, Corpus]:
         """Read the files and return the training and the held-out corpus.
 
+        A corpus that `build_corpus` made brings its own held-out windows.
+
         Raises:
-            ValueError: on bad input, naming file, record and position.
+            ValueError: on bad input, naming file, record and position; with `streaming`, which loads nothing.
         """
+        if self.streaming:
+            raise ValueError("streaming is not for what reads its corpus into memory: leave --streaming away")
         weights = {name: float(value) for name, value in parse_dictionary(self.weights, "--weights").items()}
         corpus = Corpus.open(self.train_files, weights=weights or None)
+        built = [path for path in self.train_files if is_corpus(path)]
+        own = [path for path in built if shards_of([path], "validation") != []]
         if self.validation_files:
-            train, validation = corpus, Corpus.open(self.validation_files)
+            train, validation = corpus, self._validation(self.validation_files)
+        elif own and self.held_out:
+            raise ValueError(
+                f"{own[0]}: this corpus holds records out already: leave --held_out away, or build it again"
+            )
+        elif own:
+            train, validation = corpus, self._validation(own)
+        elif built and not self.held_out:
+            raise ValueError(
+                f"{built[0]}: this corpus holds nothing out: build it with --held-out, or give --held_out or "
+                "--validation_files"
+            )
         else:
             train, validation = corpus.split(
                 held_out=self.held_out or (), fraction=self.validation_fraction, seed=seed, min_bases=self.window
             )
         logger.info("train on %d records, %s bases", len(train), f"{train.bases:,}")
-        names = [record.name for record in validation.records]
-        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        logger.info("hold out %d records, %s bases: %s", len(validation), f"{validation.bases:,}", shown)
+        _say_held_out(validation)
         return train, validation
 
-    def datasets(self, args: TrainingArguments) -> tuple[WindowDataset, TiledDataset]:
+    def _validation(self, paths: Sequence[str]) -> Corpus:
+        """Of a built corpus, what it holds out; other files are read whole."""
+        return Corpus.open([shard for path in paths for shard in shards_of([path], "validation") or shards_of([path])])
+
+    def datasets(self, args: TrainingArguments) -> tuple[Any, TiledDataset]:
         """The training windows and the held-out windows, and what they need of Trainer, which is set in `args`.
 
-        With `max_steps` each step reads fresh windows; else an epoch is one pass' worth of windows.
+        With `max_steps` each step reads fresh windows; else an epoch is one pass' worth of windows. The former are a
+        `WindowDataset`, or with `streaming` a `datasets.IterableDataset`.
+
+        Raises:
+            ValueError: as `load`; streaming without `max_steps`, or of anything but one built corpus.
         """
         args.remove_unused_columns = False  # "seed", which makes masks a function of the item, must arrive
+        if self.streaming:
+            return self._stream(args)
         args.train_sampling_strategy = "sequential"  # windows are random already; so a longer run only adds some
         train, validation = self.load(args.seed)
         num_samples = max(1, train.bases // self.window)
         if args.max_steps > 0:
-            num_samples = args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            num_samples = _items_read(args)
         return (
             WindowDataset(
                 train,
@@ -89,3 +127,60 @@ class CorpusArguments:
             ),
             TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows),
         )
+
+    def _stream(self, args: TrainingArguments) -> tuple[Any, TiledDataset]:
+        if len(self.train_files) != 1 or self.weights or self.held_out:
+            raise ValueError(
+                "streaming reads one built corpus ('vqdna corpus build'), which has its weights and held-out records "
+                "in it: give one folder or Hub id, without --weights and --held_out"
+            )
+        if args.max_steps <= 0:
+            raise ValueError("streaming needs --max_steps: a stream does not know its length")
+        args.accelerator_config.dispatch_batches = False  # each process reads its own part
+        built = BuiltCorpus.open(self.train_files[0])
+        # A tenth more than is needed, since lots decide what a pass gives, and a pass more, since processes share it.
+        passes = 1 + math.ceil(1.1 * _items_read(args) / items_of_pass(built))
+        stream = stream_corpus(
+            self.train_files[0],
+            seed=args.seed,
+            passes=passes,
+            window=self.window,
+            reverse_complement=self.reverse_complement,
+        )
+        validation = self._validation(self.validation_files) if self.validation_files else self._held_out_windows(built)
+        _say_held_out(validation)
+        return stream, TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows)
+
+    def _held_out_windows(self, built: BuiltCorpus) -> Corpus:
+        """As many as are evaluated on: they stand in an order drawn by lot, so the first are as good as any."""
+        items = stream_corpus(self.train_files[0], "validation")
+        records = []
+        for number, item in enumerate(itertools.islice(items, self.max_eval_windows)):
+            name = f"held_out{number}"
+            records.append(FastaRecord(name, name, item["input_ids"], built.name))
+        return Corpus(records)
+
+    def rows(self, train: Any, held_out: TiledDataset) -> list[dict[str, Any]]:
+        """What the two data sets of `datasets` have read, for the record of the run; see `corpus_rows`.
+
+        Raises:
+            ValueError: on a table of accessions that cannot be used.
+        """
+        if not self.streaming:
+            return corpus_rows(train.corpus, held_out.corpus, self.accessions)
+        rows = BuiltCorpus.open(self.train_files[0]).source_rows()
+        if not self.validation_files:
+            return rows
+        own = [{**row, "held_out_records": 0, "held_out_bases": 0} for row in rows]
+        return own + corpus_rows(None, held_out.corpus, self.accessions)
+
+
+def _items_read(args: TrainingArguments) -> int:
+    """How many windows `max_steps` steps read, on all processes."""
+    return args.max_steps * args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def _say_held_out(validation: Corpus) -> None:
+    names = list(dict.fromkeys(record.name for record in validation.records))
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    logger.info("hold out %d records, %s bases: %s", len(validation), f"{validation.bases:,}", shown)

@@ -1,8 +1,5 @@
 """What a run has read, a row a file: name, checksum, records and bases, accession and species."""
 
-import csv
-import hashlib
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,147 +8,28 @@ from typing import Any
 import numpy as np
 
 from vqdna_hf.data import Corpus, FastaRecord, LabelledSequences
+from vqdna_hf.data.accessions import Accessions, file_sha256, read_index
+from vqdna_hf.data.built import BuiltCorpus, corpus_of_shard
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID
 
-logger = logging.getLogger(__name__)
+__all__ = ["Accessions", "corpus_rows", "file_sha256", "read_index", "table_rows"]
 
-INDEX_NAME = "index.tsv"
-_LEVELS_ABOVE = 4  # genomes/index.tsv lists genomes/<group>/<file>, and a group may have folders of its own
 _NAMES_KEPT = 4
-_ABOUT = ("accession", "species", "group")
-_NEEDED = {"file", "accession"}
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits.
-
-    Raises:
-        ValueError: if the file cannot be read.
-
-    Example:
-
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile() as file:
-    ...     file_sha256(file.name)[:12]
-    'e3b0c44298fc'
-    """
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def read_index(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """Read a table that says where files come from.
-
-    Args:
-        path: tab-separated, with the columns `file` and `accession`, and if known `species` and `group`; `file`
-            is a name, or the end of a path.
-
-    Returns:
-        One dictionary a row: `file`, `accession`, `species`, `group`; what is unknown is an empty text.
-
-    Raises:
-        ValueError: if it cannot be read, lacks a column, or a row has no file.
-
-    Example:
-
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "index.tsv")
-    >>> with open(path, "w") as file:
-    ...     _ = file.write("file\\tspecies\\taccession\\necoli.fa\\tEscherichia coli\\tNC_000913.3\\n")
-    >>> read_index(path)[0]["accession"]
-    'NC_000913.3'
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: cannot be read as a table of accessions: {error}") from error
-    columns = set(reader.fieldnames or [])
-    if missing := _NEEDED - columns:
-        raise ValueError(
-            f"{path}: no column {', '.join(sorted(missing))}: a table of accessions is tab-separated, with the "
-            "columns file, accession, and if known species and group"
-        )
-    for number, row in enumerate(rows, start=2):
-        if not (row["file"] or "").strip():
-            raise ValueError(f"{path}, line {number}: no file: each row names one")
-    return [{name: (row.get(name) or "").strip() for name in ("file", *_ABOUT)} for row in rows]
-
-
-class Accessions:
-    """Where files come from: a table given by hand, or the `index.tsv` of a folder above each file.
-
-    Args:
-        path: of the table; None to look for `index.tsv`.
-
-    Raises:
-        ValueError: see `read_index`; only for a table given by hand, since a found one may be anything.
-
-    Example:
-
-    >>> Accessions().find("/nowhere/genome.fa")
-    {'accession': '', 'species': '', 'group': ''}
-    """
-
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = None if path is None else os.fspath(path)
-        self._tables: dict[str, list[dict[str, str]]] = {}
-        if self.path is not None:
-            self._tables[self.path] = read_index(self.path)
-
-    def find(self, path: str | os.PathLike[str]) -> dict[str, str]:
-        """Accession, species and group of a file; empty texts where no table lists it.
-
-        Raises:
-            ValueError: if a table lists the file twice, with different accessions.
-        """
-        tables = self._tables_above(Path(path).resolve()) if self.path is None else [self.path]
-        for table in tables:
-            rows = [row for row in self._tables[table] if _is_end_of(row["file"], os.path.abspath(path))]
-            if len({row["accession"] for row in rows}) > 1:
-                raise ValueError(f"{table}: {Path(path).name} stands there with several accessions: keep one row")
-            if rows:
-                return {name: rows[0][name] for name in _ABOUT}
-        if self.path is not None:
-            logger.warning("%s does not list %s: the names of its records stand for an accession", self.path, path)
-        return dict.fromkeys(_ABOUT, "")
-
-    def _tables_above(self, path: Path) -> list[str]:
-        """The nearest first."""
-        found = []
-        for folder in list(path.parents)[:_LEVELS_ABOVE]:
-            table = str(folder / INDEX_NAME)
-            if table not in self._tables:
-                try:
-                    self._tables[table] = read_index(table) if os.path.isfile(table) else []
-                except ValueError as error:
-                    logger.info("not used: %s", error)
-                    self._tables[table] = []
-            if self._tables[table]:
-                found.append(table)
-        return found
-
-
-def _is_end_of(name: str, path: str) -> bool:
-    return path == name or path.endswith("/" + name.removeprefix("./"))
-
-
-def corpus_rows(train: Corpus, held_out: Corpus, accessions: str | None = None) -> list[dict[str, Any]]:
+def corpus_rows(train: Corpus | None, held_out: Corpus, accessions: str | None = None) -> list[dict[str, Any]]:
     """The files behind the corpora of stages 1 and 2.
 
     Args:
-        train: what is learned from.
+        train: what is learned from; None where that is known otherwise.
         held_out: what is measured on.
         accessions: a table for `Accessions`.
 
     Returns:
         One dictionary a file, in the order of reading: `file` (name), `sha256`, `accession`, `species`, `group`,
         `names` (of the first records), `weight`, `train_records`, `train_bases`, `held_out_records`,
-        `held_out_bases`, `simulated`. A record whose end was cut off to be held out counts on both sides.
+        `held_out_bases`, `simulated`. A record whose end was cut off to be held out counts on both sides. For a
+        corpus that `build_corpus` made and that is used as it stands, the files that it was made of.
 
     Raises:
         ValueError: on a table that cannot be used.
@@ -165,11 +43,42 @@ def corpus_rows(train: Corpus, held_out: Corpus, accessions: str | None = None) 
     (36, 1, ['a', 'b'])
     """
     table = Accessions(accessions)
-    paths = dict.fromkeys(record.path for record in [*train.records, *held_out.records])
-    return [_corpus_row(path, train, held_out, table) for path in paths]
+    parts = [part for part in (train, held_out) if part is not None]
+    paths = dict.fromkeys(record.path for part in parts for record in part.records)
+    built = _built_corpora(train, held_out)
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        folder = corpus_of_shard(path)
+        if folder not in built:
+            rows.append(_corpus_row(path, train, held_out, table))
+        elif built[folder]:
+            rows += built[folder]
+            built[folder] = []  # said once, not for every shard
+    return rows
 
 
-def _corpus_row(path: str, train: Corpus, held_out: Corpus, table: Accessions) -> dict[str, Any]:
+def _built_corpora(train: Corpus | None, held_out: Corpus) -> dict[str | None, list[dict[str, Any]]]:
+    """The built corpora that are used as they stand, by folder, with the files that they were made of."""
+    bases: dict[str, list[int]] = {}
+    folders: dict[str, str | None] = {}
+    for place, part in enumerate((train, held_out)):
+        for record in part.records if part is not None else ():
+            if record.path not in folders:
+                folders[record.path] = corpus_of_shard(record.path)
+            folder = folders[record.path]
+            if folder is not None:
+                bases.setdefault(folder, [0, 0])[place] += record.bases
+    found: dict[str | None, list[dict[str, Any]]] = {}
+    for folder, (learned, kept) in bases.items():
+        corpus = BuiltCorpus.open(folder)
+        recorded = [sum(shard["bases"] for shard in corpus.shards(split)) for split in ("train", "validation")]
+        if learned == recorded[0] and kept in (0, recorded[1]):
+            rows = corpus.source_rows()
+            found[folder] = rows if kept else [{**row, "held_out_records": 0, "held_out_bases": 0} for row in rows]
+    return found
+
+
+def _corpus_row(path: str, train: Corpus | None, held_out: Corpus, table: Accessions) -> dict[str, Any]:
     learned, weights = _records_of(train, path)
     kept, kept_weights = _records_of(held_out, path)
     about = table.find(path)
@@ -188,10 +97,12 @@ def _corpus_row(path: str, train: Corpus, held_out: Corpus, table: Accessions) -
     }
 
 
-def _records_of(corpus: Corpus, path: str) -> tuple[Sequence[FastaRecord], list[float]]:
-    pairs = [
-        (record, weight) for record, weight in zip(corpus.records, corpus.weights, strict=True) if record.path == path
-    ]
+def _records_of(corpus: Corpus | None, path: str) -> tuple[Sequence[FastaRecord], list[float]]:
+    pairs = (
+        [(record, weight) for record, weight in zip(corpus.records, corpus.weights, strict=True) if record.path == path]
+        if corpus is not None
+        else []
+    )
     return [record for record, _ in pairs], [weight for _, weight in pairs]
 
 
