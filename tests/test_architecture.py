@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vqdna_hf"
 MODEL = sorted((PACKAGE / "model").glob("*.py"))
 COMMAND = sorted((ROOT / "vqdna_cli").glob("*.py"))
-SOURCES = sorted([*PACKAGE.rglob("*.py"), *COMMAND, *(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
+SOURCES = sorted(
+    [*PACKAGE.rglob("*.py"), *COMMAND, *(ROOT / "examples").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+)
 # Each layer may import those to its right, and itself.
 LAYERS = ["hub", "evaluation", "inference", "training", "data", "model"]
 # Transformers needs all of them itself.

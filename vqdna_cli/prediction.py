@@ -21,7 +21,6 @@ from vqdna_cli.options import (
     Restart,
     Source,
     Strand,
-    Window,
 )
 
 
@@ -32,7 +31,9 @@ def predict(
     bed: Bed = None,
     rename: Rename = None,
     strand: Strand = "forward",
-    window: Window = None,
+    window: Annotated[
+        int | None, typer.Option(help="Nucleotides read at once; needed for sequences that are longer than is read.")
+    ] = None,
     overlap: Overlap = None,
     label: Annotated[str | None, typer.Option(help="Whose values a bedGraph or BigWig holds.")] = None,
     track_line: Annotated[

@@ -197,3 +197,24 @@ def test_real_gue(vqdna_data: Path) -> None:
     labels = check_class_labels(train.labels or [], train.path)
     assert number_of_labels(labels, train.path) == 2
     check_labels_known(check_class_labels(test.labels or [], test.path), 2, test.path)
+
+
+def test_what_a_row_is_called_is_no_sequence(tmp_path: Path) -> None:
+    """A column `id` or `name` is set aside, and then the table is read as without it."""
+    path = tmp_path / "t.csv"
+    path.write_text("id,sequence,label\nr1,ACGT,0\nr2,GG,1\n")
+    table = read_labelled(path)
+    assert (table.ids, table.sequences, table.pairs, table.labels) == (["r1", "r2"], ["ACGT", "GG"], None, ["0", "1"])
+    path.write_text("one,Name,two,label\nAC,r1,GT,0\n")
+    table = read_labelled(path)
+    assert (table.ids, table.sequences, table.pairs) == (["r1"], ["AC"], ["GT"])
+    path.write_text("sequence,label,locus\nACGT,0,BRCA1\n")
+    assert read_labelled(path, id_column="locus").ids == ["BRCA1"]
+    with pytest.raises(ValueError, match="no column 'gene'"):
+        read_labelled(path, id_column="gene")
+    # Where nothing else is there, or it was asked for, it is the sequence.
+    path.write_text("name,label\nACGT,0\n")
+    assert (read_labelled(path).sequences, read_labelled(path).ids) == (["ACGT"], None)
+    path.write_text("name,sequence,label\nACGT,GG,0\n")
+    table = read_labelled(path, sequence_column="name")
+    assert (table.sequences, table.ids) == (["ACGT"], None)

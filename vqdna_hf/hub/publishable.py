@@ -13,7 +13,6 @@ import torch
 from huggingface_hub import ModelCard, metadata_load
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel
 
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS, SEP_ID, VOCABULARY

@@ -46,6 +46,7 @@ class EncodeTask:
     """
 
     verb = "encode"
+    total_bases: int | None
 
     def __init__(
         self,

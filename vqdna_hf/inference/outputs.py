@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +82,7 @@ def write_tables(
             _write_npz(pa.concat_tables(tables), stream)
         elif ending == ".tsv.gz":
             with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:  # no name, no time: equal input, equal bytes
-                _write_tsv(tables, packed)
+                _write_tsv(tables, cast(IO[bytes], packed))
         else:
             _write_tsv(tables, stream)
 
