@@ -48,8 +48,10 @@ int8: $(STAMP)  ## the tests of int8 quantization, with torchao
 		--constraint constraints.txt --no-deps --target $(INT8) torchao
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(INT8) $(BIN)/python -m pytest tests/model/test_int8.py
 
-bench: $(STAMP)  ## the readers' and tokenizers' speed on this machine
+bench: $(STAMP)  ## the speed of readers, tokenizer and data plane on this machine
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
 	$(BIN)/python benchmarks/bench_readers.py
+	$(BIN)/python benchmarks/bench_data_plane.py
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .compat site runs vqdna-hrq build *.egg-info .pytest_cache .mypy_cache .ruff_cache

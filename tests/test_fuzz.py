@@ -62,6 +62,8 @@ from vqdna_hf.inference.variants import score_variants
 LEAST_FILES = 2000
 READ: Counter[str] = Counter()
 REFUSED: Counter[str] = Counter()
+WHY: dict[str, str] = {}
+"""The last message of each kind of file."""
 
 
 def outcome(kind: str, path: Any, read: Callable[[], Any]) -> Any:
@@ -75,6 +77,7 @@ def outcome(kind: str, path: Any, read: Callable[[], Any]) -> Any:
             assert str(path) in message
             assert len(message) < 700, message
             REFUSED[kind] += 1
+            WHY[kind] = message
             return None
     READ[kind] += 1
     return found
@@ -128,7 +131,8 @@ def test_fasta_at_random_places(data: bytes, index: str | None, ends: tuple[floa
 
     found, expected = outcome("FASTA at random", path, read), naive_fasta(data)
     if found is None:
-        assert expected is None or lacks_end_mark(data)
+        # A wrong index that looks right is found out when the place is read, and named.
+        assert expected is None or lacks_end_mark(data) or f"{path}.fai" in WHY["FASTA at random"]
         return
     assert found[0] == expected
     places = parts_of({name: len(text) for name, text in found[0].items()})
@@ -147,7 +151,8 @@ def test_fasta_with_the_index_of_an_earlier_file(files: tuple[bytes, bytes], fol
         with Genome.open(path) as genome:
             return {name: decode_ids(genome.fetch(name, 0, length)) for name, length in genome.lengths.items()}
 
-    assert outcome("FASTA with an index", path, read) == naive_fasta(second)
+    found = outcome("FASTA with an index", path, read)
+    assert found == naive_fasta(second) or (found is None and f"{path}.fai" in WHY["FASTA with an index"])
 
 
 @fuzz(300, data=broken(BED))

@@ -66,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, prog_name="vqdna", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:  # who read our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it closes it
@@ -79,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         code = 2
+    if code == 130:
+        print("interrupted", file=sys.stderr)
     return code or 0
 
 

@@ -7,6 +7,7 @@ the scripts are `vqdna_cli/scripts/`.
 
 import importlib.util
 import inspect
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,21 +77,23 @@ def run_stage(verb: str, words: Sequence[str]) -> int:
     Returns:
         The script's exit code: 0 done, 2 bad input, 130 interrupted and saved.
     """
-    from vqdna_hf.training import run_script
+    from huggingface_hub.errors import StrictDataclassError
 
     words = list(words)
     if any(word in _HELP for word in words):
         print(_help(verb))
     if words and (recipe := _packaged_recipe(words[0])) is not None:
         words[0] = str(recipe)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     before, sys.argv = sys.argv, [f"vqdna {verb}", *words]
     try:
-        run_script(load_script(SCRIPTS[verb]).main)
-    except SystemExit as done:
+        return load_script(SCRIPTS[verb]).main() or 0
+    except StrictDataclassError as error:  # a value that a configuration refuses
+        raise ValueError(str(error)) from error
+    except SystemExit as done:  # of `--help`
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     finally:
         sys.argv = before
-    return 0
 
 
 def scripts_folder() -> Path:

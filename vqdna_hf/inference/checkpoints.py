@@ -95,8 +95,12 @@ class Checkpoint:
         return Batcher(batch_bases, self.device, width)
 
     def describe(self) -> dict[str, Any]:
-        """What tells it from others, for the record of a job: class, dtype and a checksum of all weights."""
+        """What tells it from others, for the record of a job: class, dtype, a checksum of configuration and weights."""
         digest = hashlib.sha256()
+        config = self.model.config.to_dict()
+        for name in ("_name_or_path", "transformers_version", "dtype", "auto_map", "custom_pipelines", "architectures"):
+            config.pop(name, None)
+        digest.update(repr(sorted(config.items(), key=lambda item: item[0])).encode())
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())

@@ -1,7 +1,6 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Codes back into nucleotides: what a codec kept of a sequence."""
 
-import csv
 import gzip
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +60,7 @@ class _RowUnit:
 
     @property
     def bases(self) -> int:
+        """Of all rows."""
         return sum(len(row.codes) for row in self.rows)
 
 
@@ -258,7 +258,7 @@ def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(batch_size=64, columns=list(wanted)):
                 columns = [_lists(batch.column(name)) for name in wanted]
                 yield from (dict(zip(wanted, row, strict=True)) for row in zip(*columns, strict=True))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())})") from error
 
 
@@ -274,7 +274,8 @@ def _tsv_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
         lines = (line.decode("utf-8", "replace").rstrip("\r\n") for line in stream)
         header = next(lines).split("\t")
         _check_columns(path, header, wanted)
-        for number, cells in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
+        # Not by csv, which limits what a cell holds: a row has a code for each of a window's bases.
+        for number, cells in enumerate((line.split("\t") for line in lines if line), start=1):
             if len(cells) != len(header):
                 raise ValueError(f"{path}, row {number}: {len(cells)} columns, the header has {len(header)}")
             row = dict(zip(header, cells, strict=True))

@@ -145,18 +145,16 @@ def encode(
 ) -> pa.Table | JobReport:
     """Codes of every level, with coordinates: what the learned vocabulary makes of a genome.
 
-    Any length is read in windows that overlap by what a code can see, so the codes are those of a single pass.
+    Windows overlap by what a code can see: the codes are those of a single pass.
 
     Args:
         model: a checkpoint of this package, codec or any head.
         genome: a FASTA file, `-` for standard input, or an open `Genome`.
         output: `.parquet`, `.tsv`, `.tsv.gz`, or `-`; without it the table is returned.
-        bed: only these regions.
-        rename: see `read_bed`.
+        bed, rename: only these regions; see `read_bed`.
         strand: `forward`, `reverse` or `both`.
         window: bases a row at most; default `CODEC_WINDOW`.
-        device, dtype: see `load_checkpoint`.
-        batch_bases: see `Batcher`.
+        device, dtype, batch_bases: see `load_checkpoint`, `Batcher`.
         restart, progress: see `run_job`.
 
     Returns:
@@ -167,8 +165,7 @@ def encode(
 
     Example:
 
-    >>> from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
-    >>> from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
+    >>> from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
     >>> config = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[8, 16])
     >>> table = encode(VQDNACodecModel(config), Genome.from_sequences(["chr1"], ["ACGTNACGT"]))
     >>> table.column_names[:5], [len(codes) for codes in table["codes_2"]], table["codes_1"][0][4].as_py()

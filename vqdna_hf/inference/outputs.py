@@ -145,4 +145,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, (list, np.ndarray)):
         return ",".join(map(_cell, value))
-    return str(value)
+    text = str(value)
+    if "\t" in text or "\n" in text or "\r" in text:
+        raise ValueError(f"{text!r} holds a tab or a line end, which TSV cannot: rename it, or write Parquet")
+    return text
