@@ -46,14 +46,14 @@ def bgzip(data: bytes, block: int = 100, end: bool = True) -> bytes:
     return b"".join(packed)
 
 
-def lacks_end_mark(data: bytes) -> bool:
-    """Of bgzip, which may be refused for it: a cut between two blocks shows nowhere else."""
-    return data[:4] == b"\x1f\x8b\x08\x04" and data[12:16] == b"BC\x02\0" and not data.endswith(bgzip(b""))
-
-
 def unpack(data: bytes) -> bytes | None:
-    """Plain or gzip to plain, without a byte order mark; None where gzip is broken."""
+    """Plain or gzip to plain, without a byte order mark; None where gzip is broken, or bgzip without its end mark.
+
+    A cut between two blocks of bgzip shows nowhere else.
+    """
     if data[:2] == b"\x1f\x8b":
+        if data[:4] == b"\x1f\x8b\x08\x04" and data[12:16] == b"BC\x02\0" and not data.endswith(bgzip(b"")):
+            return None
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error):

@@ -8,6 +8,7 @@ import random
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,16 @@ from example_scripts import EXAMPLES, TINY_CODEC, TINY_MODEL, process_environmen
 from forked_commands import ForkedCommands, Result
 
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForMaskedLM, VQDNAForSequenceClassification
+from vqdna_hf.inference import encode
 
 BASES = 24_000
 RECORDS = 3
 KILLS = 3
-"""Of each verb below; together more than 20."""
+"""Of each verb below, at random moments."""
+
+LEAST_KILLS = 20
+COUNTED: Counter[str] = Counter()
+"""Kills by what was killed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ VERBS = {
         "encode {0}/g.fa -m {0}/mlm -o {1}/codes.parquet --window 300 --strand both", ("codes.parquet",), 2000
     ),
     "encode-tsv": Verb("encode {0}/g.fa -m {0}/mlm -o {1}/codes.tsv.gz --window 300", ("codes.tsv.gz",), 2000),
+    "decode": Verb("decode {0}/codes.tsv -m {0}/codec -o {1}/back.fa.gz", ("back.fa.gz",), 2000),
     "variants": Verb(
         "variants {0}/g.fa {0}/calls.vcf -m {0}/mlm -o {1}/scored.vcf.gz -t {1}/scores.parquet",
         ("scored.vcf.gz", "scores.parquet"),
@@ -109,7 +116,9 @@ def write_inputs(folder: Path) -> None:
     torch.manual_seed(0)
     codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC)).train()
     codec(torch.randint(5, 9, (8, 60)))
-    VQDNAForMaskedLM.from_codec(codec.eval(), **TINY_MODEL).save_pretrained(folder / "mlm")
+    codec.eval().save_pretrained(folder / "codec")
+    encode(codec, folder / "g.fa", folder / "codes.tsv", window=300, progress=False)
+    VQDNAForMaskedLM.from_codec(codec, **TINY_MODEL).save_pretrained(folder / "mlm")
     VQDNAForSequenceClassification.from_codec(codec, **TINY_MODEL).save_pretrained(folder / "tuned")
 
 
@@ -151,6 +160,7 @@ def test_killed_at_random_moments(name: str, place: Place, tmp_path: Path) -> No
         patience *= 1.1 if result.killed else 0.9  # how fast the machine is changes
         check_nothing_partial(tmp_path, reference)
         kills += result.killed
+        COUNTED[name] += result.killed
         resumed += result.resumed
         if result.killed:
             continue
@@ -174,6 +184,7 @@ def test_killed_before_each_change_to_the_disk(place: Place, tmp_path: Path) -> 
     for number in range(1, changes + 1):
         (tmp_path / "out.txt").unlink()
         assert place.commands.run(*job, kill_before_change=number).killed
+        COUNTED["engine"] += 1
         left = files_in_if_any(tmp_path)
         assert left in ({}, {"out.txt": expected["3"]}), number
         result = place.commands.run(*other)
@@ -202,15 +213,16 @@ def test_of_two_processes_one_is_killed(victim: int, place: Place, tmp_path: Pat
     for number in range(1, results[victim].changes + 1, 2):
         (tmp_path / "out.txt").unlink()
         limits[victim] = number
-        results = place.commands.run_together([job, job], ranks, kill_before_change=limits, kill_after=[0.3, 0.3])
+        results = place.commands.run_together([job, job], ranks, kill_before_change=limits, kill_after=[0.2, 0.2])
         assert results[victim].killed
+        COUNTED["one of two"] += 1
         assert files_in_if_any(tmp_path) in ({}, expected)
         results = place.commands.run_together([job, job], ranks)
         assert [result.code for result in results] == [0, 0], results
         assert files_in(tmp_path) == expected, number
 
 
-@pytest.mark.parametrize("name", ["encode", "variants", "mutate"])
+@pytest.mark.parametrize("name", ["encode", "variants", "mutate", "embed", "predict-bigwig"])
 def test_processes_share_a_job_also_after_a_crash(name: str, place: Place, tmp_path: Path) -> None:
     reference, verb = place.reference(name), VERBS[name]
     lines = [verb.line(place.inputs, tmp_path)] * 3
@@ -280,3 +292,11 @@ def test_a_full_disk_is_one_line_and_the_job_goes_on(name: str, place: Place, tm
     result = place.run(verb, tmp_path)
     assert (result.code, result.resumed) == (0, kept)
     assert files_in(tmp_path) == reference
+
+
+def test_there_were_enough_kills() -> None:
+    """At random moments alone; those at each change to the disk come on top."""
+    if not set(VERBS) <= set(COUNTED):
+        pytest.skip("only some of the tests above were run")
+    print(dict(COUNTED))
+    assert sum(COUNTED[name] for name in VERBS) >= LEAST_KILLS

@@ -8,7 +8,7 @@ from vqdna_hf.data.cutting import CutPolicy
 from vqdna_hf.data.fasta import FastaRecord, decode_ids, encode_sequence, find_fasta, read_fasta
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.intervals import Region, Renamer, read_bed, whole_records
-from vqdna_hf.data.jobs import DiskFullError, JobReport
+from vqdna_hf.data.jobs import DiskFullError, JobReport, run_job
 from vqdna_hf.data.manifest import CorpusInput, Manifest, open_manifest
 from vqdna_hf.data.shards import build_corpus
 from vqdna_hf.data.simulate import simulate_fasta, simulate_genome, simulate_promoters
@@ -58,6 +58,7 @@ __all__ = [
     "read_labelled",
     "read_table",
     "reverse_complement_array",
+    "run_job",
     "show_corpus",
     "simulate_fasta",
     "simulate_genome",

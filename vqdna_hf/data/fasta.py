@@ -22,6 +22,7 @@ from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, IUPAC_LETTERS, UNK_ID,
 FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".fas")
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _OTHER_COMPRESSIONS = {
     b"BZh": "bzip2",
@@ -244,6 +245,7 @@ def open_binary(path: str) -> Iterator[IO[bytes]]:
             if not magic:
                 raise ValueError(f"{path}: the file is empty")
             if magic.startswith(_GZIP_MAGIC):
+                _check_bgzip_end(raw, path)
                 with gzip.open(raw) as unpacked:
                     yield _after_mark(cast(IO[bytes], unpacked), path)
             else:
@@ -254,6 +256,17 @@ def open_binary(path: str) -> Iterator[IO[bytes]]:
         raise ValueError(f"{path}: the gzip data is cut short or damaged ({error}): copy the file again") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
+
+
+def _check_bgzip_end(raw: IO[bytes], path: str) -> None:
+    """A bgzip file that was cut between two blocks unpacks without a fault; only its missing end mark tells."""
+    start = raw.read(16)
+    if start[:4] == _BGZIP_END[:4] and start[12:] == _BGZIP_END[12:16]:
+        raw.seek(max(os.fstat(raw.fileno()).st_size - len(_BGZIP_END), 0))
+        if raw.read() != _BGZIP_END:
+            how = "the mark that ends a bgzip file is missing"
+            raise ValueError(f"{path}: the gzip data is cut short or damaged ({how}): copy the file again")
+    raw.seek(0)
 
 
 def _after_mark(stream: IO[bytes], path: str) -> IO[bytes]:

@@ -67,7 +67,13 @@ class Task(Protocol):
 
 
 class DiskFullError(OSError):
-    """No space is left; what was computed is kept."""
+    """No space is left; what was computed is kept.
+
+    Example:
+
+    >>> issubclass(DiskFullError, OSError)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -196,6 +202,19 @@ def run_job(
     Raises:
         ValueError: if `OUTPUT.parts` belongs to another job; as the task does (then nothing is left behind).
         DiskFullError: if no space is left; the parts are kept, so that the same command goes on.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> task = SimpleNamespace(
+    ...     verb="count", total_bases=None, describe=dict,
+    ...     units=lambda: iter([SimpleNamespace(bases=4), SimpleNamespace(bases=3)]),
+    ...     compute=lambda unit: pa.table({"bases": [unit.bases]}),
+    ...     write=lambda tables, path: path.write_text(str([table["bases"][0].as_py() for table in tables])),
+    ... )
+    >>> output = Path(tempfile.mkdtemp()) / "counts.txt"
+    >>> run_job(task, output).units, output.read_text()
+    (2, '[4, 3]')
     """
     rank, world = process_place()
     if os.fspath(output) == "-":

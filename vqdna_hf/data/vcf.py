@@ -241,19 +241,7 @@ def open_vcf(path: str | os.PathLike[str]) -> Iterator[VcfFile]:
 
 def _read_lines(path: str) -> Generator[bytes]:
     with open_binary(path) as stream:
-        _check_bgzf_end(path)
         yield from stream
-
-
-def _check_bgzf_end(path: str) -> None:
-    """A bgzip file that was cut between two blocks reads well as gzip; only its missing end mark tells."""
-    if not os.path.isfile(path):
-        return
-    with open(path, "rb") as raw:
-        if raw.read(16)[12:] == _BGZF_START[12:]:
-            raw.seek(max(os.fstat(raw.fileno()).st_size - len(_BGZF_END), 0))
-            if raw.read() != _BGZF_END:
-                raise ValueError(f"{path}: the bgzip data is cut short (its end mark is missing): copy the file again")
 
 
 def _contigs(meta: Sequence[bytes]) -> Iterator[tuple[str, int | None]]:

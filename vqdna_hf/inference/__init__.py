@@ -1,7 +1,6 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Answers from files: codes, embeddings, predictions, variant scores, for sequences of any length; resumable."""
 
-from vqdna_hf.data.jobs import DiskFullError, JobReport, run_job
 from vqdna_hf.inference.batching import Batcher
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.decode import decode
@@ -14,8 +13,6 @@ from vqdna_hf.inference.variants import VariantsReport, VariantsSummary, score_v
 __all__ = [
     "Batcher",
     "Checkpoint",
-    "DiskFullError",
-    "JobReport",
     "MutateReport",
     "VariantsReport",
     "VariantsSummary",
@@ -25,6 +22,5 @@ __all__ = [
     "load_checkpoint",
     "mutate",
     "predict",
-    "run_job",
     "score_variants",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vqdna_hf.inference.batching import Batcher, pad_batch
+from vqdna_hf.inference.batching import pad_batch
 from vqdna_hf.inference.checkpoints import Checkpoint
 from vqdna_hf.inference.variant_scores import Haplotypes
 from vqdna_hf.inference.windows import check_strand
@@ -51,7 +51,7 @@ class LabelScorer:
         strand: str = "both",
         batch_bases: int | None = None,
     ) -> None:
-        self.checkpoint, self.batcher = checkpoint, Batcher(batch_bases, checkpoint.device)
+        self.checkpoint, self.batcher = checkpoint, checkpoint.batcher(batch_bases)
         config = checkpoint.model.config
         self.label = _find_label(checkpoint, label)
         self.name = str(config.id2label.get(self.label, self.label))
