@@ -3,6 +3,7 @@
 
 import inspect
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import vqdna_cli.main as cli
 import vqdna_hf
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForSequenceClassification, hub
 from vqdna_hf.training import add_lora
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def verbs_of(command: Any, words: str = "") -> dict[str, Any]:
@@ -87,6 +90,39 @@ def test_each_verb_shows_an_example_that_parses(
     monkeypatch.setattr(f"vqdna_hf.{BEHIND[verb]}", called)
     with pytest.raises(_Called):
         cli.main(shlex.split(example)[1:])
+
+
+def commands_of(page: Path) -> list[str]:
+    """The `vqdna` commands of a page's code blocks, without comments; lines that end in a backslash go on."""
+    blocks = re.findall(r"^```(?:bash|console)\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.removeprefix("$ ").startswith("vqdna ")]
+
+
+DOCUMENTED = sorted(
+    {line for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) for line in commands_of(page)}
+)
+
+
+def test_the_documentation_shows_commands() -> None:
+    assert len(DOCUMENTED) > 10
+    assert {line.split()[1] for line in commands_of(ROOT / "README.md")} >= {"encode", "variants", "mutate"}
+
+
+@pytest.mark.parametrize("line", DOCUMENTED)
+def test_documented_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    verb = " ".join(words[:2]) if words[0] == "corpus" else words[0]
+    if verb in DOORS:
+        assert words[1].startswith("tiny/"), "a recipe that comes along"
+        return
+
+    def called(*words: Any, **options: Any) -> None:
+        raise _Called
+
+    monkeypatch.setattr(f"vqdna_hf.{BEHIND[verb]}", called)
+    with pytest.raises(_Called):
+        cli.main(words)
 
 
 @pytest.mark.parametrize("verb", ["encode", "decode", "embed", "predict", "variants", "mutate"])
