@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job, unit_bases
-from vqdna_hf.inference.batching import Batcher, pad_batch, rows_of
+from vqdna_hf.inference.batching import pad_batch, rows_of
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.inputs import Inputs, input_record, open_inputs, window_of
 from vqdna_hf.inference.outputs import output_ending, write_tables
@@ -82,7 +82,7 @@ class EmbedTask:
         most = max(_UNIT_BYTES // (8 * self.width * strands), 1)
         bases = min(unit_bases(), most) if per == "base" else unit_bases()
         self.plan = WindowPlan(inputs.regions, window, overlap, bases, None if per == "base" else most)
-        self.batcher = Batcher(batch_bases, checkpoint.device)
+        self.batcher = checkpoint.batcher(batch_bases)
         self.kind = pa.list_(pa.float16() if half else pa.float32(), self.width)
         self._about = {
             "per": per, "pooling": pooling, "layer": layer, "strand": strand, "window": window, "overlap": overlap,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job, unit_bases
-from vqdna_hf.inference.batching import Batcher, pad_batch, rows_of
+from vqdna_hf.inference.batching import pad_batch, rows_of
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.inputs import Inputs, input_record, open_inputs, window_of
 from vqdna_hf.inference.outputs import TABLES, output_ending, write_tables
@@ -99,7 +99,7 @@ class PredictTask:
         window, overlap = self._window(window, overlap)
         most = max(_UNIT_BYTES // (4 * len(self.labels)), 1) if self.of_positions else unit_bases()
         self.plan = WindowPlan(self.inputs.regions, window, overlap, min(unit_bases(), most))
-        self.batcher = Batcher(batch_bases, checkpoint.device)
+        self.batcher = checkpoint.batcher(batch_bases)
         self._about = {
             "labels": self.labels, "strand": strand, "window": window, "overlap": overlap, "track": self.column,
             "track_line": track_line, "batch_bases": batch_bases, "inputs": list(identity),
