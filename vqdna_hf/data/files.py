@@ -17,6 +17,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())  # or a power cut could leave the new name on an empty file
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

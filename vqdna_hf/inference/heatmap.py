@@ -9,6 +9,7 @@ import html
 import io
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -147,7 +148,8 @@ def draw_png(maps: Sequence[ScanMap], score: str, about: str = "") -> bytes:
         panel.set_title(scan.title if first == 0 and len(maps) > 1 else "", fontsize=7, loc="left", pad=2)
     more = f" and {len(maps) - 1} more" if len(maps) > 1 else ""
     figure.text(0.6 / across, 1 - 0.12 / down, f"{maps[0].title}{more}: {score}", va="top", fontsize=10)
-    figure.text(0.6 / across, 1 - 0.33 / down, about, va="top", fontsize=7)
+    lines = textwrap.fill(about, int((across - 0.7) * 19))  # so many letters of this size are an inch
+    figure.text(0.6 / across, 1 - 0.33 / down, lines, va="top", fontsize=7)
     height = min(3.0, down - 1.13)
     place = (1 - 0.9 / across, 1 - (0.65 + height) / down, 0.15 / across, height / down)
     bar = figure.colorbar(image, cax=figure.add_axes(place))
