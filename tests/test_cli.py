@@ -3,8 +3,10 @@
 
 import inspect
 import json
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +195,25 @@ def test_an_interrupt_is_130_and_a_bug_keeps_its_traceback(
     monkeypatch.setenv("VQDNA_DEBUG", "1")
     with pytest.raises(ValueError, match="why"):
         cli.main(["push", "org/name"])
+
+
+def test_sigterm_ends_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As batch systems send it: what stands in `finally` happens, and the old handler is back afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned: list[bool] = []
+
+    def wait(*_: Any, **__: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr(hub, "push", wait)
+    with pytest.raises(SystemExit) as done:
+        cli.main(["push", "org/name"])
+    assert done.value.code == 143
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("kind", ["codec", "classifier"])

@@ -6,9 +6,11 @@ must not. Heavy imports stand inside the verbs.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,6 +52,21 @@ for module in (sequences, embedding, prediction, variation, mutation, corpus, st
     module.register(app)
 
 
+def _end_in_order() -> Any:
+    """Let SIGTERM, as batch systems send it, end the command as an exception does: temporary files go.
+
+    Returns:
+        The handler to put back; None where this is not the main thread, which alone may set one.
+    """
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, end)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit code: 0 done, 2 bad input, 130 interrupted.
 
@@ -63,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["push", "my-lab/vqdna-yeast", "--folder", "no/such/folder"])
     2
     """
+    before = _end_in_order()
     try:
         code = app(args=arguments, prog_name="vqdna", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -78,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         code = 2
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     if code == 130:
         print("interrupted", file=sys.stderr)
     return code or 0

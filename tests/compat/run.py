@@ -55,7 +55,7 @@ def environment_of(version: str) -> str:
         constraints = folder / "constraints.txt"
         pinned = (ROOT / "constraints.txt").read_text().splitlines()
         constraints.write_text("\n".join(line for line in pinned if not line.startswith(free)) + "\n")
-        needs = [f"transformers=={version}", "--editable", f"{ROOT}[peft,tensorboard,onnx]", *TEST_NEEDS]
+        needs = [f"transformers=={version}", "--editable", f"{ROOT}[peft,tensorboard,onnx,plot,tracks]", *TEST_NEEDS]
         pip(python, "install", "--constraint", str(constraints), *needs)
         stamp.touch()
     return python

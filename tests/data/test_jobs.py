@@ -205,3 +205,55 @@ def test_the_bar_counts_bases(capsys: pytest.CaptureFixture[str]) -> None:
     with bases_bar("encode", None) as advance:  # pytest's standard error is no terminal
         advance(1_000_000)
     assert capsys.readouterr().err == ""
+
+
+def test_memory_running_out_keeps_what_was_done_and_smaller_batches_go_on(tmp_path: Path) -> None:
+    @dataclass
+    class Batched(Squares):
+        batch_bases: int | None = None
+
+        def describe(self) -> Mapping[str, Any]:
+            return {**super().describe(), "batch_bases": self.batch_bases}
+
+    with pytest.raises(OSError, match="out of memory"):
+        run_job(Batched(fails_at=3, error=OSError("out of memory")), tmp_path / "out.txt")
+    assert run_job(Batched(batch_bases=100), tmp_path / "out.txt").resumed == 3
+
+
+def test_who_interrupts_is_told_that_the_job_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_job(Squares(fails_at=3, error=KeyboardInterrupt()), tmp_path / "out.txt")
+    assert f"what was computed is kept in {tmp_path / 'out.txt.parts'}" in caplog.text
+    caplog.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_job(Squares(fails_at=0, error=KeyboardInterrupt()), tmp_path / "other.txt")
+    assert not caplog.text
+
+
+def test_two_processes_do_not_write_one_output(tmp_path: Path) -> None:
+    """The same command started twice: the second is told, and the first goes on undisturbed."""
+    output = tmp_path / "out.txt"
+
+    @dataclass
+    class Twice(Squares):
+        def compute(self, unit: Number) -> pa.Table:
+            if unit.value == 2:
+                for restart in (False, True):
+                    with pytest.raises(ValueError, match=r"out.txt.parts: another process is at work on this output"):
+                        run_job(Squares(), output, restart=restart)
+            return super().compute(unit)
+
+    assert run_job(Twice(), output).units == 5
+    assert output.read_text() == "0\n1\n4\n9\n16\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_parts_of_standard_input_are_dropped(tmp_path: Path) -> None:
+    @dataclass
+    class Piped(Squares):
+        def describe(self) -> Mapping[str, Any]:
+            return {"inputs": identities("-")}
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(Piped(fails_at=3, error=KeyboardInterrupt()), tmp_path / "out.txt")
+    assert run_job(Piped(), tmp_path / "out.txt").resumed == 0

@@ -14,7 +14,7 @@ from example_scripts import TINY_MODEL
 
 from vqdna_hf import VQDNACodecModel, VQDNAForMaskedLM, VQDNAForSequenceClassification, VQDNAModel
 from vqdna_hf.hub import export
-from vqdna_hf.inference import Batcher, load_checkpoint
+from vqdna_hf.inference import Batcher, OutOfMemoryError, load_checkpoint
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.training import add_lora
 
@@ -59,7 +59,7 @@ def test_what_does_not_fit_alone_is_told() -> None:
     def compute(numbers: list[int]) -> list[int]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(ValueError, match="single sequence of 4096 nucleotides: give a smaller --window"):
+    with pytest.raises(OutOfMemoryError, match="single sequence of 4096 nucleotides: give a smaller --window"):
         Batcher(8192).map([4096, 4096], compute)
     with pytest.raises(ValueError, match="batch_bases=0"):
         Batcher(0)

@@ -28,6 +28,7 @@ from typing import IO, NamedTuple, NoReturn, Protocol, cast
 import pysam
 
 from vqdna_hf.data.fasta import check_first_line, illegal_letter, open_binary
+from vqdna_hf.data.jobs import process_place
 from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, UNK_ID
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def spooled(path: str) -> Iterator[str]:
         A path; a `ValueError` inside the `with` that names a copy is made to name the input.
 
     Raises:
-        ValueError: there is no room for a copy.
+        ValueError: there is no room for a copy, or several processes share the work and there is one input.
 
     Example:
 
@@ -74,6 +75,8 @@ def spooled(path: str) -> Iterator[str]:
     if not _must_be_copied(path):
         yield path
         return
+    if path == "-" and process_place()[1] > 1:
+        raise ValueError("several processes cannot share standard input: give a file")
     with tempfile.TemporaryDirectory(prefix="vqdna-") as folder:
         copy = os.path.join(folder, "input")
         try:

@@ -11,6 +11,7 @@ each and meet in that folder alone: they need one file system, and no communicat
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -27,10 +28,13 @@ import pyarrow as pa
 
 from vqdna_hf.data.files import replace_folder, write_bytes, write_json
 
+logger = logging.getLogger(__name__)
+
 _SAMPLE_BYTES = 1 << 20
 _POLL_SECONDS = 0.1
 _PART = "part-{:09d}.arrow"
 _RECORD = "job.json"
+_LOCK = "lock-"
 
 UNIT_BASES = 1 << 20
 """Bases of a unit of work, about; the environment variable `VQDNA_UNIT_BASES` sets another number."""
@@ -227,51 +231,101 @@ def run_job(
             return replace(report, output=Path("-"))
     path = Path(output)
     parts = path.with_name(path.name + ".parts")
-    _open_parts(parts, task, restart, rank, world)
-    try:
-        report = _work(task, path, parts, rank, world, progress)
-        if rank:
-            _hand_over(parts, rank)
-        else:
-            for other in range(1, world):
-                _take_over(parts, other)
-            _join(task, path, parts, report.units)
-    except ValueError:
-        shutil.rmtree(parts, ignore_errors=True)  # the input must change, and with it the job
-        raise
+    with _open_parts(parts, task, restart, rank, world):
+        try:
+            report = _work(task, path, parts, rank, world, progress)
+            if rank:
+                _hand_over(parts, rank)
+            else:
+                for other in range(1, world):
+                    _take_over(parts, other)
+                _join(task, path, parts, report.units)
+        except ValueError:
+            shutil.rmtree(parts, ignore_errors=True)  # the input must change, and with it the job
+            raise
+        except (KeyboardInterrupt, OSError) as error:
+            if not isinstance(error, DiskFullError) and any(parts.glob("part-*")):
+                logger.warning("what was computed is kept in %s: the same command goes on from there", parts)
+            raise
     return report
 
 
-def _open_parts(parts: Path, task: Task, restart: bool, rank: int, world: int) -> None:
-    """Make the folder of parts, or make sure that it is this job's."""
+@contextmanager
+def _open_parts(parts: Path, task: Task, restart: bool, rank: int, world: int) -> Iterator[None]:
+    """Make the folder of parts, or make sure that it is this job's; nobody else works in it meanwhile."""
     record = {"verb": task.verb, "unit_bases": unit_bases(), **json.loads(json.dumps(task.describe()))}
-    if restart:
-        if world > 1:
-            raise ValueError(f"several processes cannot restart a job together: delete {parts} first")
-        shutil.rmtree(parts, ignore_errors=True)
+    record.pop("batch_bases", None)  # who ran out of memory goes on with smaller batches
+    if restart and world > 1:
+        raise ValueError(f"several processes cannot restart a job together: delete {parts} first")
     if rank:
         _wait_for((parts / _RECORD).exists)
-    elif not (parts / _RECORD).exists():
+    else:
         with _explain_full_disk(parts):
-            # Without a record nobody knows whose parts these are: of a job that was killed while it cleaned up.
-            shutil.rmtree(parts, ignore_errors=True)
-            parts.mkdir(parents=True)
+            parts.mkdir(parents=True, exist_ok=True)
+    with _only_one(parts, rank):
+        if rank == 0:
+            _make_record(parts, record, restart, world)
+        _check_record(parts, record)
+        yield
+
+
+def _make_record(parts: Path, record: Mapping[str, Any], restart: bool, world: int) -> None:
+    """Say whose parts these will be; what is useless is dropped."""
+    found = _read_record(parts)
+    # Without a record nobody knows whose parts these are: of a job that was killed while it cleaned up. Those of a job
+    # that read standard input are of no use to anybody.
+    is_useless = found is None or any("once" in entry for entry in found.get("inputs", []))
+    if restart or is_useless:
+        for old in parts.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            elif not old.name.startswith(_LOCK):
+                old.unlink(missing_ok=True)
+        with _explain_full_disk(parts):
             write_json(parts / _RECORD, record)
+    # Marks of an earlier launch; files of a process that was killed while it wrote, where no other may be writing.
+    patterns = ("done-*", "seen-*", ".*") if world == 1 else ("done-*", "seen-*")
+    for stale in (path for pattern in patterns for path in parts.glob(pattern)):
+        stale.unlink(missing_ok=True)
+
+
+def _read_record(parts: Path) -> dict[str, Any] | None:
+    """What the folder's record says; None where there is none, nothing where it cannot be read."""
+    if not (parts / _RECORD).exists():
+        return None
     try:
         found = json.loads((parts / _RECORD).read_text())
     except ValueError:
-        found = {}
-    if found != record:
-        keys = sorted(key for key in {*found, *record} if found.get(key) != record.get(key))
-        what = ", ".join(f"{key}: {_short(found.get(key))}, now {_short(record.get(key))}" for key in keys[:3])
-        raise ValueError(
-            f"{parts} holds what another job has left ({what}): give --restart to drop it, or another --output"
-        )
-    if rank == 0:
-        # Marks of an earlier launch; files of a process that was killed while it wrote, where no other may be writing.
-        patterns = ("done-*", "seen-*", ".*") if world == 1 else ("done-*", "seen-*")
-        for stale in (path for pattern in patterns for path in parts.glob(pattern)):
-            stale.unlink(missing_ok=True)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _check_record(parts: Path, record: Mapping[str, Any]) -> None:
+    found = _read_record(parts) or {}
+    if found == record:
+        return
+    keys = sorted(key for key in {*found, *record} if found.get(key) != record.get(key))
+    what = ", ".join(f"{key}: {_short(found.get(key))}, now {_short(record.get(key))}" for key in keys[:3])
+    raise ValueError(
+        f"{parts} holds what another job has left ({what}): give --restart to drop it, or another --output"
+    )
+
+
+@contextmanager
+def _only_one(parts: Path, rank: int) -> Iterator[None]:
+    """Refuse to work where another process of this rank is at work; a killed process leaves no lock."""
+    with open(parts / f"{_LOCK}{rank}", "wb") as stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{parts}: another process is at work on this output: wait for it, or give another --output"
+            ) from error
+        except (ImportError, OSError):
+            pass  # a system or a file system without locks
+        yield
 
 
 def _hand_over(parts: Path, rank: int) -> None:
@@ -315,9 +369,11 @@ def _work(task: Task, output: Path, parts: Path, rank: int, world: int, progress
         for number, unit in enumerate(task.units()):
             units += 1
             part = parts / _PART.format(number)
-            if part.exists():
+            if number % world != rank:
+                pass  # another process's
+            elif part.exists():
                 resumed += 1
-            elif number % world == rank:
+            else:
                 table = task.compute(unit)
                 with _explain_full_disk(parts):
                     write_bytes(part, _to_bytes(table))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Answers from files: codes, embeddings, predictions, variant scores, for sequences of any length; resumable."""
 
-from vqdna_hf.inference.batching import Batcher
+from vqdna_hf.inference.batching import Batcher, OutOfMemoryError
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.decode import decode
 from vqdna_hf.inference.embed import embed
@@ -14,6 +14,7 @@ __all__ = [
     "Batcher",
     "Checkpoint",
     "MutateReport",
+    "OutOfMemoryError",
     "VariantsReport",
     "VariantsSummary",
     "decode",

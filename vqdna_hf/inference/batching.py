@@ -22,6 +22,16 @@ _TENSORS = 4
 _FEWEST, _MOST = 1 << 13, 1 << 20
 
 
+class OutOfMemoryError(OSError):
+    """Not even one sequence fits. The machine's fault, not the input's: what a job has computed is kept.
+
+    Example:
+
+    >>> issubclass(OutOfMemoryError, OSError)
+    True
+    """
+
+
 class Batcher:
     """Reads many sequences in batches of about equal length; remembers what fits.
 
@@ -56,7 +66,7 @@ class Batcher:
             The results in the order of the sequences.
 
         Raises:
-            ValueError: if memory does not even hold one sequence.
+            OutOfMemoryError: if memory does not even hold one sequence.
         """
         results: list[Any] = [None] * len(lengths)
         # Equal lengths side by side, so that little is padded; the sort is stable, so batches are always the same.
@@ -88,7 +98,7 @@ class Batcher:
             The results in the order of the sequences.
 
         Raises:
-            ValueError: if memory does not even hold one sequence.
+            OutOfMemoryError: if memory does not even hold one sequence.
 
         Example:
 
@@ -106,7 +116,7 @@ class Batcher:
 
     def _halve(self, batch: list[int], longest: int, error: Exception) -> None:
         if len(batch) == 1:
-            raise ValueError(
+            raise OutOfMemoryError(
                 f"out of memory with a single sequence of {longest} nucleotides: give a smaller --window, another "
                 "--device, or --dtype bfloat16"
             ) from error
