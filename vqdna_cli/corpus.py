@@ -22,7 +22,10 @@ Inputs = Annotated[
     ),
 ]
 Folder = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="The corpus; an earlier one is replaced.")
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="The corpus; an earlier one, with no more in it, is replaced."
+    ),
 ]
 Window = Annotated[int, typer.Option(help="Bases of a window; the last one of a record may be shorter.")]
 Stride = Annotated[

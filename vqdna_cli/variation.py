@@ -55,7 +55,7 @@ def variants(
         raise ValueError("nothing to write: give --output calls.scored.vcf.gz, --table scores.parquet, or both")
     options.quiet_unless_watched()
     report = inference.score_variants(
-        model, genome, calls, output, table, scores=scores.split(","), strand=strand, window=window, layer=layer,
+        model, genome, calls, output, table, scores=scores, strand=strand, window=window, layer=layer,
         max_length=max_length, rename=rename, strict=strict, device=device, dtype=dtype,
         batch_bases=options.batch_bases(batch_bases), restart=restart,
     )  # fmt: skip

@@ -339,6 +339,15 @@ def test_a_header_without_its_first_line_gets_one(tmp_path: Path) -> None:
     assert (tmp_path / "out.vcf").read_text().startswith("##fileformat=VCFv4.2\n##source=x\n")
 
 
+def test_contigs_are_declared_as_far_as_they_lack_and_can_be(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.vcf", "##fileformat=VCFv4.3\n##contig=<length=5,ID=a>\n" + "\t".join(COLUMNS) + "\n")
+    with open_vcf(path) as vcf:
+        contigs = {"a": 7, "HLA:01": 9, "b,c": 3, "<d>": None, "e": None}
+        header = annotated_header(vcf, FIELDS[:1], "VQDNA_", "vqdna_test=1", contigs)
+    assert header[1:4] == [b"##contig=<length=5,ID=a>", b"##contig=<ID=HLA:01,length=9>", b"##contig=<ID=e>"]
+    assert header[4].startswith(b"##INFO=<ID=VQDNA_LLR")
+
+
 def test_the_1000_genomes_sites(vqdna_data: Path) -> None:
     path = vqdna_data / "variants" / "vg_1mb1kgp_z.vcf.gz"
     found = records(path)

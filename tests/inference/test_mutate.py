@@ -2,6 +2,7 @@
 """Saturation mutagenesis: what each row says, the symmetries it must have, and the pictures."""
 
 import gzip
+import html
 import json
 import re
 import struct
@@ -85,7 +86,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str]:
 )
 def test_three_rows_a_base_and_what_each_model_can_say(kind: str, columns: list[str]) -> None:
     table = mutate(make_model(kind), GENOME, "chr1:39-43", progress=False)
-    assert table.column_names == ["name", "chrom", "start", "end", "ref", "alt", *columns]
+    assert table.column_names == ["name", "chrom", "start", "end", "strand", "ref", "alt", *columns]
     rows = table.to_pylist()
     assert [row["start"] for row in rows] == [at for at in (38, 39, 41, 42) for _ in range(3)]  # N has no rows
     for row in rows:
@@ -132,7 +133,7 @@ def test_a_row_is_the_same_substitution_as_a_variant(scores: Any) -> None:
         for row in rows
     ]
     expected = VariantScorer(load_checkpoint(model), names, window=31).score(GENOME, alleles)
-    for name in table.column_names[6:]:
+    for name in table.column_names[7:]:
         np.testing.assert_allclose([row[name] for row in rows], expected[name], atol=1e-5)
 
 
@@ -144,7 +145,7 @@ def test_a_row_is_what_the_verb_variants_says(folder: Path, tmp_path: Path) -> N
     score_variants(folder / "mlm", folder / "g.fa", tmp_path / "calls.vcf", table=tmp_path / "scored.parquet")
     scored = pq.read_table(tmp_path / "scored.parquet")
     assert len(scored) == len(table) == 57
-    for name in table.column_names[6:]:
+    for name in table.column_names[7:]:
         np.testing.assert_allclose(table[name], scored[name], atol=1e-5)
 
 
@@ -159,7 +160,7 @@ def test_the_other_strand_is_the_mirror_image(kind: str) -> None:
     for row in one.to_pylist():
         twin = mirrored[row["start"], row["alt"]]
         assert twin["ref"] == row["ref"].translate(swap)
-        for name in one.column_names[6:]:
+        for name in one.column_names[7:]:
             assert twin[name] == pytest.approx(row[name], abs=1e-5)
 
 
@@ -169,6 +170,45 @@ def test_forward_is_the_strand_of_the_region() -> None:
     reverse = mutate(model, GENOME, Region("chr1", 0, 30, "r", "."), strand="reverse")
     assert minus.equals(reverse)
     assert not minus.equals(mutate(model, GENOME, Region("chr1", 0, 30, "r", "+"), strand="forward"))
+
+
+def test_strands_are_named(tmp_path: Path) -> None:
+    """In the table, and in pictures wherever not all is read on the forward strand."""
+    bed = tmp_path / "r.bed"
+    bed.write_text("chr1\t2\t5\tfirst\t0\t-\nchr2\t0\t2\tsecond\t0\t+\nchr2\t3\t4\n")
+    picture = tmp_path / "s.html"
+
+    def scan(place: Any, strand: str) -> tuple[str, str]:
+        region = None if place == bed else place
+        table = mutate(
+            make_model("masked_lm"), GENOME, region, bed=bed if place == bed else None, strand=strand, html=picture,
+            window=21, png=tmp_path / "s.png",
+        )  # fmt: skip
+        return "".join(table["strand"].to_pylist()[::3]), picture.read_text()
+
+    strands, page = scan(bed, "forward")
+    assert strands == "---+++"
+    for title in ("chr1:3-5 (first), strand -", "chr2:1-2 (second), strand +", "chr2:4-4, strand +"):
+        assert f'"title": "{title}"' in page
+    assert ", one strand of each region, see its title (letters are the genome's); " in html.unescape(page)
+    assert "forward strand" not in page
+    strands, page = scan(bed, "reverse")
+    assert strands == "+++---"
+    assert '"title": "chr1:3-5 (first), strand +"' in page
+    strands, page = scan(bed, "both")
+    assert (strands, ", strand" in page, ", both strands; " in page) == ("......", False, True)
+    strands, page = scan(Region("chr1", 2, 5, "r", "-"), "forward")
+    assert (strands, "forward strand" in page) == ("---", False)
+    assert ", reverse strand (letters are the genome" in page
+    assert "<h1>chr1:3-5 (r), strand -</h1>" in page
+    strands, page = scan(Region("chr1", 2, 5, "r", "."), "forward")
+    assert (strands, ", strand" in page, ", forward strand; " in page) == ("+++", False, True)
+
+
+def test_a_layer_is_checked_where_no_score_reads_it() -> None:
+    with pytest.raises(ValueError, match="layer=7: this model has hidden states"):
+        mutate(make_model("classifier"), GENOME, "chr2", layer=7)
+    assert mutate(make_model("classifier"), GENOME, "chr2", layer=1).num_rows == 24
 
 
 def logits_of(model: Any, text: str) -> NDArray[np.float64]:
@@ -241,7 +281,8 @@ def test_regions_are_read_as_genome_browsers_write_them() -> None:
     for text, message in (
         ("a:1-3", "can be read as a record and as part of one"),
         ("chr1:0-5", "'chr1' has 1200 bases: positions count from 1"),
-        ("chr1:7-5", "positions count from 1, the end is included"),
+        ("chr1:7-5", "the start, 7, is behind the end, 5"),
+        ("chr1:2,000-1,500", "the start, 2000, is behind the end, 1500"),
         ("chr1:1-1201", "'chr1' has 1200 bases"),
         ("chr1:5", "write NAME:START-END"),
         ("chr1:5-", "write NAME:START-END"),
@@ -302,7 +343,7 @@ def test_bed_and_tsv_and_standard_output(folder: Path, capfd: pytest.CaptureFixt
     bed.write_text("chr1\t2\t5\tfirst\t0\t-\nchr2\t0\t2\n")
     assert cli.main(["mutate", str(folder / "g.fa"), "--bed", str(bed), "-m", str(folder / "mlm"), "-o", "-"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].split("\t") == ["name", "chrom", "start", "end", "ref", "alt", "llr"]
+    assert lines[0].split("\t") == ["name", "chrom", "start", "end", "strand", "ref", "alt", "llr"]
     assert [line.split("\t")[:4] for line in lines[1::3]] == [
         *([["first", "chr1", str(at), str(at + 1)] for at in range(2, 5)]),
         *([["chr2:0-2", "chr2", str(at), str(at + 1)] for at in range(2)]),
@@ -357,6 +398,11 @@ def test_a_crash_between_table_and_pictures_costs_no_scores(folder: Path, monkey
         (["chr1", "--strand", "sense"], "strand 'sense': choose one of forward, reverse, both"),
         (["chr1", "--window", "500"], "window=500: this model reads"),
         (["chr1", "--scores", "distance", "--layer", "7"], "layer=7: this model has hidden states 0..1"),
+        (["chr1", "--layer", "7"], "layer=7: this model has hidden states 0..1"),
+        (["chr1", "--scores", "codes", "--layer", "-3"], "layer=-3: this model has hidden states 0..1"),
+        (["chr1", "--scores", "auto,codes"], "scores 'auto,codes': auto stands alone: give it, or some of probability"),
+        (["chr1", "--scores", "llr, llr, best"], "scores 'best': choose of"),
+        (["chr1:60-50"], "region chr1:60-50: the start, 60, is behind the end, 50"),
         (["chr1", "--png", "{0}/scan.jpg"], "scan.jpg: the output's name must end in one of .png"),
         (["chr1", "--html", "{0}/none/scan.html"], "there is no folder"),
         (["chr1", "-o", "{0}/bad.npz"], "bad.npz: the output's name must end in one of .parquet .tsv .tsv.gz"),
@@ -428,7 +474,7 @@ def test_a_promoter_of_the_human_genome(vqdna_data: Path, tmp_path: Path) -> Non
         again = mutate(make_model("masked_lm"), opened, Region("z", 200_000, 200_060, "z", "."))
     with gzip.open(tmp_path / "scan.tsv.gz", "rt") as file:
         rows = [line.split("\t") for line in file.read().splitlines()[1:]]
-    assert [(row[4], row[5]) for row in rows] == list(
+    assert [(row[5], row[6]) for row in rows] == list(
         zip(again["ref"].to_pylist(), again["alt"].to_pylist(), strict=True)
     )
-    np.testing.assert_array_equal(np.array([float(row[6]) for row in rows], np.float32), again["llr"])
+    np.testing.assert_array_equal(np.array([float(row[7]) for row in rows], np.float32), again["llr"])

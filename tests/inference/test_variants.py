@@ -462,11 +462,12 @@ REFUSED = {
     "all unknown": ("decoy\t5\t.\tA\tC", [], "has no record 'decoy'"),
     "other spelling": ("chrd\t1\t.\tA\tC", [], "'--rename auto' would read it as 'd'"),
     "late fault": ("c\t5\t.\t=\tA\t.\t.\t.\nc\t6\t.\tA-\tC", [], "line 5: REF 'A-' is no sequence of bases"),
-    "score": ("c\t5\t.\t=\tA", ["--scores", "llr,other"], "scores 'llr,other': choose of llr,distance,codes"),
+    "score": ("c\t5\t.\t=\tA", ["--scores", "llr, llr,other"], "scores 'other': choose of llr,distance,codes"),
     "strand": ("c\t5\t.\t=\tA", ["--strand", "sense"], "strand 'sense': choose one of forward, reverse, both"),
     "window": ("c\t5\t.\t=\tA", ["--window", "500"], "window=500: this model reads 1 to 126 nucleotides at once"),
     "small window": ("c\t5\t.\t=\tA", ["--window", "51"], "window=51: alleles of up to 50 bases"),
     "zero window": ("c\t5\t.\t=\tA", ["--window", "0"], "window=0"),
+    "unused layer": ("c\t5\t.\t=\tA", ["--scores", "llr", "--layer", "7"], "layer=7: this model has hidden states"),
     "layer": ("c\t5\t.\t=\tA", ["--layer", "7"], "layer=7: this model has hidden states 0..1, or -2..-1"),
     "length": ("c\t5\t.\t=\tA", ["--max-length", "0"], "max_length=0: "),
     "rename": ("c\t5\t.\t=\tA", ["--rename", "none.tsv"], "none.tsv: no such file"),
@@ -510,6 +511,34 @@ def test_names_are_matched_on_request(files: Path, tiny_codec: VQDNACodecModel) 
     assert report.summary.notes[0] == (
         "the VCF's header says that chrc has 9 bases, the genome has 400: is it the right genome?"
     )
+
+
+@pytest.mark.parametrize("contigs", ["", "##contig=<ID=chrc,length=400,assembly=x>\n"])
+def test_the_annotated_copy_can_be_made_into_bcf(contigs: str, files: Path, tiny_codec: VQDNACodecModel) -> None:
+    calls = [("chrc", 9, "=", "A,C,G,T", None), ("decoy", 5, "A", "C", None), ("d", 3, "G", "TT", None)]
+    (files / "calls.vcf").write_text(
+        vcf_text(calls, contigs=contigs + '##INFO=<ID=DP,Number=1,Type=Integer,Description="x">\n')
+    )
+    words = [tiny_codec, files / "g.fa"]
+    score_variants(*words, files / "calls.vcf", files / "o.vcf.gz", scores="codes, codes", rename="auto")
+    with (
+        pysam.VariantFile(str(files / "o.vcf.gz")) as vcf,
+        pysam.VariantFile(str(files / "o.bcf"), "wb", header=vcf.header) as bcf,
+    ):
+        expected = [str(record) for record in vcf if bcf.write(record) == 0]
+    with pysam.VariantFile(str(files / "o.bcf")) as bcf:
+        assert [str(record) for record in bcf] == expected
+        assert len(expected) == 3
+        assert [(name, bcf.header.contigs[name].length) for name in bcf.header.contigs] == [
+            ("chrc", 400), ("decoy", None), ("d", 8)
+        ]  # fmt: skip
+    with open_vcf(files / "o.vcf.gz") as vcf:
+        declared = [line for line in vcf.meta if line.startswith(b"##contig")]
+    assert declared[0] == (contigs.strip().encode() or b"##contig=<ID=chrc,length=400>")
+    assert declared[1:] == [b"##contig=<ID=decoy>", b"##contig=<ID=d,length=8>"]
+    # What is annotated again declares nothing twice.
+    score_variants(*words, files / "o.vcf.gz", files / "again.vcf.gz", scores="codes", rename="auto")
+    assert (files / "again.vcf.gz").read_bytes() == (files / "o.vcf.gz").read_bytes()
 
 
 def test_many_mismatches_are_remarked(files: Path, tiny_codec: VQDNACodecModel) -> None:

@@ -338,7 +338,7 @@ def _hand_over(parts: Path, rank: int) -> None:
     seen = _seen(done)
 
     def is_seen() -> bool:
-        if seen.exists() or not parts.exists():
+        if seen.exists() or not (parts / _RECORD).exists():
             return True
         with suppress(FileNotFoundError):
             done.touch()
@@ -400,7 +400,17 @@ def _join(task: Task, output: Path, parts: Path, units: int) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
-    shutil.rmtree(parts, ignore_errors=True)
+    _clear_away(parts)
+
+
+def _clear_away(parts: Path) -> None:
+    """Delete the folder, the record first: without it the others make no more marks, which would be in the way."""
+    (parts / _RECORD).unlink(missing_ok=True)
+    for _ in range(100):
+        shutil.rmtree(parts, ignore_errors=True)
+        if not parts.exists():
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -141,15 +141,39 @@ def open_manifest(
         held_out = [*top.get("held_out", ()), *held_out]
         shares = top.get("shares", {})
         accessions = accessions or top.get("accessions")
-        inputs = _expand(rows, manifests[0])
+        inputs, taken = _expand(rows, manifests[0])
     else:
+        taken = []
         inputs = [CorpusInput(path, group="") for path in find_fasta(words)]
     table = Accessions(accessions)
     completed = tuple(_complete(entry, table, group) for entry in inputs)
+    _check_groups_left(taken, {entry.group for entry in completed})
     try:
         return Manifest(completed, tuple(held_out), shares)
     except ValueError as error:
         raise ValueError(f"{manifests[0]}: {error}" if manifests else str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A file of a group that a later row names as well, with the two rows."""
+
+    group: str
+    earlier: str
+    later: str
+
+
+def _check_groups_left(taken: Sequence[_Taken], groups: set[str]) -> None:
+    """A group whose every file counts to a later row is a mistake: it would be missing without a word."""
+    lost = [entry for entry in taken if entry.group not in groups]
+    if not lost:
+        return
+    pairs = [entry for entry in lost if entry.group == lost[0].group]
+    earlier, later = (list(dict.fromkeys(getattr(pair, side) for pair in pairs)) for side in ("earlier", "later"))
+    raise ValueError(
+        f"{' and '.join(earlier)}: no file is left of group {lost[0].group!r}: {' and '.join(later)} names the same "
+        "files, and the last row that names a file counts: put the row of fewer files last"
+    )
 
 
 def _complete(entry: CorpusInput, table: Accessions, group: str | None) -> CorpusInput:
@@ -226,9 +250,10 @@ def _read_yaml(text: str, path: str) -> tuple[list[tuple[str, dict[str, Any]]], 
     return rows, top
 
 
-def _expand(rows: Iterable[tuple[str, dict[str, Any]]], path: str) -> list[CorpusInput]:
-    """The files of all rows; of several rows that name a file the last one counts."""
+def _expand(rows: Iterable[tuple[str, dict[str, Any]]], path: str) -> tuple[list[CorpusInput], list[_Taken]]:
+    """The files of all rows, and those whose row does not count: of several that name a file only the last does."""
     found: dict[str, CorpusInput] = {}
+    namers: dict[str, list[tuple[str, str]]] = {}
     for where, row in rows:
         files = row.get("files")
         patterns = [files] if isinstance(files, str) else files
@@ -245,7 +270,15 @@ def _expand(rows: Iterable[tuple[str, dict[str, Any]]], path: str) -> list[Corpu
             key = os.path.realpath(name)
             found.pop(key, None)
             found[key] = CorpusInput(name, weight=weight, held_out=held_out, **texts)
-    return [entry for entry in found.values() if entry.weight > 0]
+            namers.setdefault(key, []).append((where, texts["group"] if weight else ""))
+    inputs = {key: entry for key, entry in found.items() if entry.weight > 0}  # weight 0 takes a file away on purpose
+    taken = [
+        _Taken(group, where, namers[key][-1][0].removeprefix(f"{path}, "))
+        for key in inputs
+        for where, group in namers[key][:-1]
+        if group
+    ]
+    return list(inputs.values()), taken
 
 
 def _split(cell: str) -> list[str]:

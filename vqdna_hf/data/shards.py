@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vqdna_hf.data.accessions import file_sha256
-from vqdna_hf.data.built import CORPUS_FILE, CORPUS_FORMAT, MEASURES, group_composition, is_corpus
+from vqdna_hf.data.built import CORPUS_FILE, CORPUS_FORMAT, MEASURES, BuiltCorpus, group_composition, is_corpus
 from vqdna_hf.data.corpus_card import corpus_card
 from vqdna_hf.data.cutting import CutPolicy, Span, cut_windows, spans_of
 from vqdna_hf.data.dealing import SPLITS, Choice, Layout, choose_windows, deal_windows, dealt_rows, draw_places
@@ -45,6 +45,7 @@ _ROW_GROUP_BASES = 1 << 20
 _NAMES_KEPT = 4
 _HELD_OUT_KEPT = 20
 _HEADER_BYTES = 4096
+_CARD = "README.md"
 _DICTIONARIES = ["name", "strand", "group", "species", "weight", "file"]
 
 
@@ -70,7 +71,7 @@ def build_corpus(
 
     Args:
         paths: a manifest (see `open_manifest`), or FASTA files, folders or patterns.
-        folder: the corpus; an earlier one is replaced.
+        folder: the corpus; an earlier one is replaced, if nothing but that is in the folder.
         policy: windows, N, soft-masked bases and strands; default: `CutPolicy()`.
         held_out: patterns on the name of a record, a species, or the end of a file's path.
         group: of files for which neither a manifest nor a table of accessions names one.
@@ -85,7 +86,8 @@ def build_corpus(
         What was done; see `show_corpus` for what the corpus holds.
 
     Raises:
-        ValueError: bad input, a pattern that matches nothing, nothing to learn from, a folder of something else.
+        ValueError: bad input, a pattern that matches nothing, nothing to learn from, a folder of something else, or
+            with files beside an earlier corpus (an edited `README.md` is one).
         DiskFullError: if no space is left; what was done is kept.
 
     Example:
@@ -118,6 +120,28 @@ def _check_arguments(folder: Path, shard_bases: int, seed: int) -> None:
         raise ValueError(
             f"{folder}: is no earlier corpus (it has no {CORPUS_FILE}): give the corpus a folder of its own"
         )
+    if is_corpus(folder) and (other := _not_of_the_corpus(folder)):
+        raise ValueError(
+            f"{folder / other[0]}: {other[1]}, and a new corpus would replace the whole folder: move the file away, or "
+            "give the corpus another folder"
+        )
+
+
+def _not_of_the_corpus(folder: Path) -> tuple[str, str] | None:
+    """The first file in an earlier corpus that building it has not written, and what is the matter with it."""
+    record = BuiltCorpus.open(folder).record
+    own = {CORPUS_FILE, _CARD, *(shard["file"] for shard in record["shards"])}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in own and (name != "data" or path.is_symlink()):
+            return name, "is no part of the earlier corpus here"
+    card = folder / _CARD
+    try:
+        as_built = {**record, "groups": group_composition(record["inputs"])}  # in their order, which JSON has not kept
+        is_own = not card.exists() or card.read_bytes() == corpus_card(as_built).encode()
+    except (LookupError, TypeError, ValueError, AttributeError):  # of a record that was changed
+        is_own = False
+    return None if is_own else (_CARD, "is not the card that was written with the earlier corpus here")
 
 
 @dataclass(frozen=True)
@@ -173,6 +197,10 @@ class _CorpusTask:
         """What a reader of the corpus should know."""
         policy = {**asdict(self.policy), "stride": self.policy.step, "min_bases": self.policy.shortest}
         return {**policy, "deduplicate": self.deduplicate, "shard_bases": self.shard_bases, "seed": self.seed}
+
+    def holds_out(self) -> bool:
+        """Whether any record is held out."""
+        return any(about.records[True] for about in self.sources)
 
     def genome(self, source: int) -> Genome:
         """Of an input; one is open at a time."""
@@ -275,7 +303,8 @@ class _CorpusTask:
         if not (choice.kept & ~choice.held_out).any():
             raise ValueError(
                 f"no window to learn from is left of {sum(about.bases for about in self.sources):,} bases (left out: "
-                f"{_reasons(dropped | choice.dropped)}): lower window or min_bases, raise max_n_fraction, hold out less"
+                f"{_reasons(dropped | choice.dropped)}): lower window or min_bases, raise max_n_fraction"
+                f"{', hold out less' * self.holds_out()}"
             )
         both = self.policy.strand == "both"
         layout, places = draw_places(choice, self.seed, both, max(1, self.shard_bases // self.policy.window))
@@ -291,7 +320,7 @@ class _CorpusTask:
         shutil.rmtree(work)
         record = self._record(counts, weights, shards, dropped | choice.dropped)
         write_json(path / CORPUS_FILE, record)
-        write_text(path / "README.md", corpus_card(record))
+        write_text(path / _CARD, corpus_card(record))
 
     def _weights(self, counts: NDArray[np.int64]) -> list[float]:
         """Of the windows of each input: as given, or such that each group gets its share of what is drawn."""
@@ -304,7 +333,8 @@ class _CorpusTask:
             mass[entry.group] += entry.weight * here
         if empty := sorted(group for group, value in mass.items() if not value):
             raise ValueError(
-                f"shares: nothing of group {empty[0]!r} is left to learn from: drop its share, or hold out less"
+                f"shares: nothing of group {empty[0]!r} is left to learn from: drop its share"
+                f"{', or hold out less' * self.holds_out()}"
             )
         total = float(bases.sum())
         return [

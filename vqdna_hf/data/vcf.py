@@ -38,6 +38,7 @@ _BREAKEND = re.compile(
 )
 _CONTIG_ID = re.compile(rb"[<,]ID=([^,>]+)")
 _CONTIG_LENGTH = re.compile(rb"[<,]length=(\d+)")
+_NOT_IN_CONTIG_ID = re.compile('[<>,"\ufffd]')  # what would end an ID, or was not UTF-8
 _SHIFT_CHUNK = 256
 
 NO_ALT = "no_alt"
@@ -410,14 +411,24 @@ def _places_to_the_left(
     return moved
 
 
-def annotated_header(vcf: VcfFile, fields: Sequence[InfoField], prefix: str, source: str) -> list[bytes]:
-    """The header of an annotated copy: the original's, with `fields` declared before its last line.
+def annotated_header(
+    vcf: VcfFile,
+    fields: Sequence[InfoField],
+    prefix: str,
+    source: str,
+    contigs: Mapping[str, int | None] | None = None,
+) -> list[bytes]:
+    """The header of an annotated copy: the original's, with contigs and `fields` declared before its last line.
+
+    BCF can hold no record of a contig that the header lacks; so those that records name are declared.
 
     Args:
         vcf: the original.
         fields: what is added.
         prefix: of the names of all fields that are ours: declarations of an earlier annotation are dropped by it.
         source: `key=value` that says what made it; must not change from run to run.
+        contigs: that records name, as they spell them, and their lengths in bases where those are known. Those that the
+            header declares stay as they are; a name that a header cannot hold, such as one with a comma, is left out.
 
     Returns:
         Lines without ends.
@@ -427,7 +438,13 @@ def annotated_header(vcf: VcfFile, fields: Sequence[InfoField], prefix: str, sou
     kept = [line for line in vcf.meta if not line.startswith(ours)]
     if not (kept and kept[0].startswith(_FILE_FORMAT)):
         kept.insert(0, b"##fileformat=VCFv4.2")
-    return [*kept, *(one.header_line().encode() for one in fields), f"##{source}".encode(), vcf.columns]
+    missing = [
+        f"##contig=<ID={name}>" if length is None else f"##contig=<ID={name},length={length}>"
+        for name, length in (contigs or {}).items()
+        if name not in vcf.contigs and not _NOT_IN_CONTIG_ID.search(name)
+    ]
+    added = [*missing, *(one.header_line() for one in fields), f"##{source}"]
+    return [*kept, *(one.encode() for one in added), vcf.columns]
 
 
 def annotated_line(text: bytes, values: Mapping[str, str | None], prefix: str) -> bytes:

@@ -38,11 +38,14 @@ class ScanMap:
         start: of the first position, 0-based.
         reference: (n,) letters.
         scores: by name (4, n): rows A, C, G, T; 0 at the reference's own base, NaN where that is N.
+        strand: `+` or `-` where the title is to say which strand was read.
 
     Example:
 
     >>> ScanMap("r", "chr1", 99, "AC", {"llr": np.zeros((4, 2))}).title
     'chr1:100-101 (r)'
+    >>> ScanMap("chr1", "chr1", 99, "AC", {}, strand="-").title
+    'chr1:100-101, strand -'
     """
 
     name: str
@@ -50,6 +53,7 @@ class ScanMap:
     start: int
     reference: str
     scores: dict[str, NDArray[np.floating[Any]]] = field(repr=False)
+    strand: str = "."
 
     @property
     def title(self) -> str:
@@ -58,7 +62,8 @@ class ScanMap:
         place = f"{self.chrom}:{self.start + 1:,}-{end:,}"
         # What regions without a name are called, from a command line and from BED.
         plain = (self.chrom, place.replace(",", ""), f"{self.chrom}:{self.start}-{end}")
-        return place if self.name in plain else f"{place} ({self.name})"
+        title = place if self.name in plain else f"{place} ({self.name})"
+        return title if self.strand == "." else f"{title}, strand {self.strand}"
 
     def rows(self, width: int) -> list[tuple[int, int]]:
         """The positions from the region's start, cut into rows (first, end)."""

@@ -28,7 +28,7 @@ from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.heatmap import ScanMap, check_drawing, draw_html, draw_png
 from vqdna_hf.inference.label_scores import LabelScorer
 from vqdna_hf.inference.outputs import output_ending, write_tables
-from vqdna_hf.inference.variant_scores import SCORES, Haplotypes, VariantScorer, cut_window
+from vqdna_hf.inference.variant_scores import SCORES, Haplotypes, VariantScorer, check_layer, cut_window, score_names
 from vqdna_hf.inference.windows import check_strand
 from vqdna_hf.model.modeling_vqdna import VQDNAForMaskedLM, VQDNAForSequenceClassification
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, N_ID, NUCLEOTIDES, NUM_NUCLEOTIDES
@@ -59,7 +59,7 @@ def parse_region(text: str, genome: Genome, rename: str | None = None) -> Region
         The region, 0-based and half-open.
 
     Raises:
-        ValueError: no such record, positions that are none, or an end behind the record's.
+        ValueError: no such record, positions that are none, a start behind the end, or an end behind the record's.
 
     Example:
 
@@ -84,6 +84,8 @@ def parse_region(text: str, genome: Genome, rename: str | None = None) -> Region
         raise ValueError(f"{where}: {renamer.explain(text)}")
     chrom = renamer(match["name"], where)
     start, end = (int(match[side].replace(",", "")) for side in ("start", "end"))
+    if start > end:
+        raise ValueError(f"{where}: the start, {start}, is behind the end, {end}: write the smaller one first")
     if not 1 <= start <= end <= genome.lengths[chrom]:
         way_out = "positions count from 1, the end is included"
         raise ValueError(f"{where}: {chrom!r} has {genome.lengths[chrom]} bases: {way_out}")
@@ -107,9 +109,10 @@ class _Stretch:
 class MutateTask:
     """Scores of every single-base substitution: three rows a position, none where the reference is N.
 
-    Columns: `name` (of the region), `chrom`, `start`, `end` (0-based, half-open, one base), `ref`, `alt` (on the
-    genome's forward strand), then those of the scores, see `LabelScorer` and `VariantScorer`; of codes the number that
-    changes at each level, `changed_1`, `changed_2`, ...
+    Columns: `name` (of the region), `chrom`, `start`, `end` (0-based, half-open, one base), `strand` (`+` or `-`, which
+    of the genome's strands was read, `.` for both), `ref`, `alt` (on the genome's forward strand), then those of the
+    scores, see `LabelScorer` and `VariantScorer`; of codes the number that changes at each level, `changed_1`,
+    `changed_2`, ...
 
     Args:
         checkpoint: with the heads that the scores need.
@@ -120,7 +123,7 @@ class MutateTask:
         strand: `forward` (the region's own), `reverse` or `both`.
         window: bases around a position that the model reads. Default: `VariantScorer`'s; for a label the region itself,
             which is then read as one sequence.
-        layer: of the distances.
+        layer: of the distances; checked without them, too.
         batch_bases: see `Batcher`.
         identity: of the input files, for the record of the job.
         pictures: where to draw the scores when they are there; `.png` or `.html`.
@@ -146,6 +149,7 @@ class MutateTask:
     ) -> None:
         self.checkpoint, self.genome, self.regions, self.pictures = checkpoint, genome, regions, pictures
         self.window, self.scores, self.strand = window, scores, strand
+        check_layer(checkpoint, layer)
         self.positions = sum(region.length for region in regions)
         self.total_bases = self.positions
         variant = [score for score in scores if score != LABEL]
@@ -204,6 +208,12 @@ class MutateTask:
             read += 2 * (self.window or region.length)
         return _ALTERNATIVES * read
 
+    def _read_strand(self, region: Region) -> str:
+        """Which of the genome's strands is read of a region: `+`, `-`, or `.` for both."""
+        if self.strand == "both":
+            return "."
+        return "-" if (region.strand == "-") == (self.strand == "forward") else "+"
+
     def compute(self, unit: _Stretch) -> pa.Table:
         """The rows of neighbouring positions."""
         region = self.regions[unit.region]
@@ -221,6 +231,7 @@ class MutateTask:
                 "chrom": pa.array([region.chrom] * len(alleles), pa.string()),
                 "start": pa.array([allele.start for allele in alleles], pa.int64()),
                 "end": pa.array([allele.end for allele in alleles], pa.int64()),
+                "strand": pa.array([self._read_strand(region)] * len(alleles), pa.string()),
                 "ref": pa.array([decode_ids(np.frombuffer(allele.ref, np.uint8)) for allele in alleles], pa.string()),
                 "alt": pa.array([decode_ids(np.frombuffer(allele.alt, np.uint8)) for allele in alleles], pa.string()),
             }
@@ -270,16 +281,27 @@ class MutateTask:
         }
         label = f"change of label {self._labels[False].name}" if self._labels else ""
         parts = [label, *(what[score] for score in SCORES if score in self.scores)]
-        strands = "both strands" if self.strand == "both" else f"{self.strand} strand"
-        return f"{Path(self.checkpoint.name).name}, {strands}; {'; '.join(filter(None, parts))}"
+        return f"{Path(self.checkpoint.name).name}, {self._strands_read()}; {'; '.join(filter(None, parts))}"
+
+    def _strands_read(self) -> str:
+        read = {self._read_strand(region) for region in self.regions}
+        if read == {"."}:
+            return "both strands"
+        if read == {"+"}:
+            return "forward strand"
+        # Letters and positions of the picture run along the genome whatever strand is read.
+        which = "reverse strand" if read == {"-"} else "one strand of each region, see its title"
+        return f"{which} (letters are the genome's)"
 
     def _maps(self, table: pa.Table) -> list[ScanMap]:
-        names = [name for name in table.column_names[6:] if name not in ("probability", "value")]
+        names = [name for name in table.column_names[7:] if name not in ("probability", "value")]
+        read = [self._read_strand(region) for region in self.regions]
+        named = read if {*read} != {"+"} else ["."] * len(read)
         columns = {name: table[name].to_numpy() for name in names}
         alternatives = np.array([NUCLEOTIDES.index(letter) for letter in table["alt"].to_pylist()], np.intp)
         starts = table["start"].to_numpy()
         maps, row = [], 0
-        for region in self.regions:
+        for region, strand in zip(self.regions, named, strict=True):
             ids = self.genome.fetch(region.chrom, region.start, region.end)
             rows = slice(row, row + _ALTERNATIVES * int((ids != N_ID).sum()))
             row = rows.stop
@@ -288,7 +310,7 @@ class MutateTask:
                 scores[name] = np.full((NUM_NUCLEOTIDES, region.length), np.nan, np.float32)
                 scores[name][:, ids != N_ID] = 0
                 scores[name][alternatives[rows], starts[rows] - region.start] = values[rows]
-            maps.append(ScanMap(region.name, region.chrom, region.start, decode_ids(ids), scores))
+            maps.append(ScanMap(region.name, region.chrom, region.start, decode_ids(ids), scores, strand))
         return maps
 
 
@@ -320,13 +342,15 @@ def _choose_scores(checkpoint: Checkpoint, scores: str | Iterable[str], label: s
 
 
 def _scores_of(checkpoint: Checkpoint, scores: str | Iterable[str]) -> list[str]:
-    names = scores.split(",") if isinstance(scores, str) else list(scores)
+    names = score_names(scores)
     if names == ["auto"]:
         if isinstance(checkpoint.model, VQDNAForMaskedLM):
             return ["llr"]
         if isinstance(checkpoint.model, VQDNAForSequenceClassification):
             return [LABEL]
         return ["codes"] if checkpoint.is_codec else ["distance"]
+    if "auto" in names:
+        raise ValueError(f"scores {','.join(names)!r}: auto stands alone: give it, or some of {', '.join(SCAN_SCORES)}")
     unknown = sorted({*names} - {*SCAN_SCORES})
     if unknown or not names:
         raise ValueError(f"scores {','.join(unknown)!r}: choose of auto, {', '.join(SCAN_SCORES)}")
@@ -439,7 +463,7 @@ def mutate(
     >>> codec = VQDNACodecModel(VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[8, 16]))
     >>> table = mutate(codec, Genome.from_sequences(["chr1"], ["ACGTNACGT"]), "chr1:4-6")
     >>> table.column_names[2:], table["start"].to_pylist(), "".join(table["alt"].to_pylist())
-    (['start', 'end', 'ref', 'alt', 'changed_1', 'changed_2'], [3, 3, 3, 5, 5, 5], 'ACGCGT')
+    (['start', 'end', 'strand', 'ref', 'alt', 'changed_1', 'changed_2'], [3, 3, 3, 5, 5, 5], 'ACGCGT')
     """
     pictures = _check_outputs(output, png, html, input_files(genome, bed))
     checkpoint = load_checkpoint(model, "codec", device=device, dtype=dtype)

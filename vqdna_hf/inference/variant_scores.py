@@ -193,7 +193,7 @@ class VariantScorer:
         scores: of `SCORES`.
         window: nucleotides around a variant; default 512, or what the model reads. Cost grows with it, and a model
             answers best at the length it was trained on.
-        layer: whose hidden states are compared: 0 is the embedding, -1 the last.
+        layer: whose hidden states are compared: 0 is the embedding, -1 the last; checked without `distance`, too.
         strand: `forward`, `reverse` or `both`.
         batch_bases: see `Checkpoint.batcher`.
 
@@ -214,7 +214,7 @@ class VariantScorer:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        scores: Iterable[str] = SCORES,
+        scores: str | Iterable[str] = SCORES,
         *,
         window: int | None = None,
         layer: int = -1,
@@ -227,10 +227,7 @@ class VariantScorer:
         self.window = min(DEFAULT_WINDOW, longest or DEFAULT_WINDOW) if window is None else window
         if self.window < 1 or (longest is not None and self.window > longest):
             raise ValueError(f"window={window}: this model reads 1 to {longest or 'any number of'} nucleotides at once")
-        if "distance" in self.scores:
-            deepest = int(checkpoint.model.config.num_hidden_layers)
-            if not -deepest - 1 <= layer <= deepest:
-                raise ValueError(f"layer={layer}: this model has hidden states 0..{deepest}, or -{deepest + 1}..-1")
+        check_layer(checkpoint, layer)
         self.batcher = checkpoint.batcher(batch_bases)
         self._strands = {"forward": [False], "reverse": [True], "both": [False, True]}[strand]
         self._sight = checkpoint.codec_config.receptive_field // 2
@@ -343,8 +340,47 @@ class VariantScorer:
         return list(rows_of(codes.transpose(1, 2), [len(window) for window in windows], special=False))
 
 
-def check_scores(scores: Iterable[str]) -> tuple[str, ...]:
-    """The scores in their order, if there are such.
+def check_layer(checkpoint: Checkpoint, layer: int) -> None:
+    """Refuse a layer that the model does not have, whether or not a score reads it; a codec has none to check.
+
+    Raises:
+        ValueError: for another layer than 0 (the embedding) to the last, or -1 (the last) back to the embedding.
+
+    Example:
+
+    >>> from vqdna_hf.model.modeling_vqdna import VQDNAConfig, VQDNAModel
+    >>> config = VQDNAConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    ...     codec_config={"hidden_size": 16, "stem_size": 8, "codebook_dim": 16, "codebook_sizes": [8, 16]},
+    ... )
+    >>> check_layer(Checkpoint("model", VQDNAModel(config), torch.device("cpu")), 2)
+    Traceback (most recent call last):
+    ...
+    ValueError: layer=2: this model has hidden states 0..1, or -2..-1
+    """
+    if checkpoint.is_codec:
+        return
+    deepest = int(checkpoint.model.config.num_hidden_layers)
+    if not -deepest - 1 <= layer <= deepest:
+        raise ValueError(f"layer={layer}: this model has hidden states 0..{deepest}, or -{deepest + 1}..-1")
+
+
+def score_names(scores: str | Iterable[str]) -> list[str]:
+    """Names of scores, given one by one or as text with commas between, without blanks around them.
+
+    Example:
+
+    >>> score_names("llr, codes")
+    ['llr', 'codes']
+    """
+    return [name.strip() for name in (scores.split(",") if isinstance(scores, str) else scores)]
+
+
+def check_scores(scores: str | Iterable[str]) -> tuple[str, ...]:
+    """The scores in their order, each once, if there are such.
+
+    Args:
+        scores: names, or text with commas between.
 
     Raises:
         ValueError: for another name, or none.
@@ -354,9 +390,10 @@ def check_scores(scores: Iterable[str]) -> tuple[str, ...]:
     >>> check_scores(["codes", "llr"])
     ('llr', 'codes')
     """
-    wanted = set(scores)
-    if not wanted or wanted - set(SCORES):
-        raise ValueError(f"scores {','.join(sorted(wanted))!r}: choose of {','.join(SCORES)}")
+    wanted = set(score_names(scores))
+    unknown = wanted - set(SCORES)
+    if not wanted or unknown:
+        raise ValueError(f"scores {','.join(sorted(unknown))!r}: choose of {','.join(SCORES)}")
     return tuple(name for name in SCORES if name in wanted)
 
 

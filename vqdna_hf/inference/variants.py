@@ -185,6 +185,7 @@ class VariantsTask:
         self._spelt_otherwise = Renamer(genome, AUTO)
         (self._vcf_ending, self._table_ending), self._table = endings, table
         self.summary = VariantsSummary()
+        self._contigs: dict[str, int | None] = {}
         count = self._scan(strict)
         self._unit_alleles = max(unit_bases() // scorer.bases_per_allele, 1)
         self.total_bases: int | None = count * scorer.bases_per_allele
@@ -222,6 +223,8 @@ class VariantsTask:
                     )
         if first is not None and not any(names.values()):
             self._knows(first, must=True)
+        for name in names:
+            self._contigs[name] = self.genome.lengths.get(self._renamer.find(name) or "")
         self.summary.notes += order.notes()
         return alleles
 
@@ -339,14 +342,15 @@ class VariantsTask:
         return table.filter(is_null(table["skipped"])).drop_columns(list(_HIDDEN_COLUMNS))
 
     def _write_vcf(self, tables: Iterable[pa.Table], path: Path) -> None:
-        """The VCF again, with INFO of ours."""
+        """The VCF again, with INFO of ours, and with each contig declared that records name."""
         checkpoint = self.scorer.checkpoint.describe()
         source = (
             f"vqdna_variants=model {checkpoint['model']} (sha256 {checkpoint['sha256']}), strand {self.scorer.strand}, "
             f"window {self.scorer.window}, layer {self.scorer.layer}"
         )
         with vcf.open_vcf(self.path) as file, vcf.VcfWriter(path, bgzip=self._vcf_ending != ".vcf") as writer:
-            writer.write(vcf.annotated_header(file, _info_fields(self.scorer), INFO_PREFIX, source))
+            fields = _info_fields(self.scorer)
+            writer.write(vcf.annotated_header(file, fields, INFO_PREFIX, source, self._contigs))
             rows = (row for table in tables for row in table.to_pylist())
             for record in file:
                 group: list[dict[str, Any]] = [next(rows, {}) for _ in record.alts]
@@ -426,7 +430,7 @@ def score_variants(
     output: str | os.PathLike[str] | None = None,
     table: str | os.PathLike[str] | None = None,
     *,
-    scores: Iterable[str] = SCORES,
+    scores: str | Iterable[str] = SCORES,
     strand: str = "both",
     window: int | None = None,
     layer: int = -1,
@@ -450,7 +454,7 @@ def score_variants(
         calls: a VCF, plain, gzip or bgzip, or `-`; it need not be sorted.
         output: annotated VCF: `.vcf`, `.vcf.gz` (bgzip), or `-`. Fields of INFO start with `VQDNA_`.
         table: `.parquet`, `.tsv`, `.tsv.gz`, or `-`: one row an ALT that was scored, see `VariantsTask`.
-        scores, strand, window, layer, max_length, rename, strict: see `VariantScorer` and `VariantsTask`.
+        scores, strand, window, layer, max_length, rename, strict: see `check_scores`, `VariantScorer`, `VariantsTask`.
         device, dtype, batch_bases, restart, progress: see `load_checkpoint`, `Batcher` and `run_job`.
 
     Returns:

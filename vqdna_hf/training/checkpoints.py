@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -109,13 +110,21 @@ def delete_checkpoints(output_dir: str | Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Before genomes are read for minutes, not behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--output_dir {folder} cannot be written to")
+    """Before genomes are read for minutes, not behind; nothing is made, so that bad input leaves no empty folder."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            is_folder = stat.S_ISDIR(place.stat().st_mode)
+        except FileNotFoundError:
+            if not place.is_symlink():  # one that leads nowhere is in the way
+                continue
+            is_folder = False
+        except OSError as error:
+            raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}") from error
+        if not is_folder:
+            raise ValueError(f"--output_dir {folder} cannot be made: {place} is not a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ValueError(f"--output_dir {folder} cannot be written to")
+        return
 
 
 def _names(checkpoints: list[Path]) -> str:

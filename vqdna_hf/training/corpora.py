@@ -71,10 +71,14 @@ class CorpusArguments:
         """
         if self.streaming:
             raise ValueError("streaming is not for what reads its corpus into memory: leave --streaming away")
+        if self.window < 1:
+            raise ValueError(f"--window {self.window}: a window has at least 1 base")
         weights = {name: float(value) for name, value in parse_dictionary(self.weights, "--weights").items()}
         corpus = Corpus.open(self.train_files, weights=weights or None)
         built = [path for path in self.train_files if is_corpus(path)]
         own = [path for path in built if shards_of([path], "validation") != []]
+        if own or len(built) == len(self.train_files):
+            self._check_built_windows([BuiltCorpus.open(path) for path in own or built])
         if self.validation_files:
             train, validation = corpus, self._validation(self.validation_files)
         elif own and self.held_out:
@@ -128,6 +132,22 @@ class CorpusArguments:
             TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows),
         )
 
+    def _check_built_windows(self, corpora: Sequence[BuiltCorpus]) -> None:
+        """Windows of a built corpus cannot be made longer; where that is too little for evaluation, it is refused."""
+        built = max(corpora, key=lambda corpus: int(corpus.record["options"]["window"]))
+        most = int(built.record["options"]["window"])
+        if most >= self.window:
+            return
+        if most < self.window // 2 and not self.validation_files:  # what `TiledDataset` leaves out
+            raise ValueError(
+                f"{built.name}: the windows of this corpus have {most} bases, fewer than --window {self.window}: "
+                f"give --window {most}, or build it again with longer ones"
+            )
+        logger.warning(
+            "%s: the windows of this corpus have %d bases, fewer than --window %d: they are read as they are "
+            "(--window %d says the same)", built.name, most, self.window, most,
+        )  # fmt: skip
+
     def _stream(self, args: TrainingArguments) -> tuple[Any, TiledDataset]:
         if len(self.train_files) != 1 or self.weights or self.held_out:
             raise ValueError(
@@ -136,8 +156,11 @@ class CorpusArguments:
             )
         if args.max_steps <= 0:
             raise ValueError("streaming needs --max_steps: a stream does not know its length")
+        if self.window < 1:
+            raise ValueError(f"--window {self.window}: a window has at least 1 base")
         args.accelerator_config.dispatch_batches = False  # each process reads its own part
         built = BuiltCorpus.open(self.train_files[0])
+        self._check_built_windows([built])
         # A tenth more than is needed, since lots decide what a pass gives, and a pass more, since processes share it.
         passes = 1 + math.ceil(1.1 * _items_read(args) / items_of_pass(built))
         stream = stream_corpus(

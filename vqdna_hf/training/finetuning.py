@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from vqdna_hf.data.files import write_json
-from vqdna_hf.model.configuration_vqdna import LORA_TARGETS
+from vqdna_hf.model.configuration_vqdna import LORA_TARGETS, VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.model.modeling_vqdna_codec import VQDNACheckpointError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,19 @@ def _check_folder(folder: Path, wanted: str) -> None:
     if (folder / "config.json").is_file():
         found = json.loads((folder / "config.json").read_text()).get("model_type")
         if found != wanted:
-            raise ValueError(f"{folder} holds a model of type {found}, and one of type {wanted} is needed here")
+            raise ValueError(
+                f"{folder} holds a model of type {found}, and one of type {wanted} is needed here{_way_out(found, folder)}"
+            )
+
+
+def _way_out(found: Any, folder: Path) -> str:
+    if found == VQDNACodecConfig.model_type:  # the vocabulary alone, an easy mistake
+        return (
+            f": make a language model of this codec first (vqdna pretrain --codec_path {folder}), and give its folder"
+        )
+    if found == VQDNAConfig.model_type:
+        return ": give the folder of stage 1 (vqdna learn-vocabulary)"
+    return ""
 
 
 def load_config(config_class: type[PreTrainedConfig], path: str | PathLike) -> PreTrainedConfig:
