@@ -139,6 +139,22 @@ def test_mistakes_in_tables(text: str, message: str, genomes: Path) -> None:
         open_manifest(genomes / "m.tsv")
 
 
+def test_a_group_that_later_rows_leave_no_file_of(genomes: Path) -> None:
+    path = genomes / "m.tsv"
+    path.write_text("files\tgroup\tweight\nfungi\tyeasts\t1\n.\teverything\t1\n")
+    with pytest.raises(ValueError, match="line 2: no file is left of group 'yeasts': line 3 names the same files, and"):
+        open_manifest(path)
+    path.write_text("files\tgroup\tweight\n.\teverything\t1\nfungi\tyeasts\t1\n")
+    assert {entry.group for entry in open_manifest(path).inputs} == {"everything", "yeasts"}
+    path.write_text("files\tgroup\tweight\nfungi\tyeasts\t1\n.\teverything\t1\nfungi\tx\t0\n")
+    assert {entry.group for entry in open_manifest(path).inputs} == {"everything"}, "weight 0 takes a file on purpose"
+    path.write_text("files\tgroup\tweight\nfungi\tyeasts\t1\nfungi\tyeasts\t2\n")
+    assert {(entry.group, entry.weight) for entry in open_manifest(path).inputs} == {("yeasts", 2.0)}
+    (genomes / "m.yaml").write_text("[{files: fungi, group: a}, {files: fungi, group: b}, {files: fungi, group: c}]")
+    with pytest.raises(ValueError, match=r"m\.yaml, input 1: no file is left of group 'a': input 3 names"):
+        open_manifest(genomes / "m.yaml")
+
+
 def test_mistakes_beside_manifests(genomes: Path) -> None:
     (genomes / "m.yaml").write_text("[{files: fungi}]")
     for words, message in [

@@ -325,6 +325,39 @@ def test_an_earlier_corpus_is_replaced_and_nothing_else(genomes: Path, tmp_path:
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["NOTES.txt", "LICENSE", ".git/config", "data/own.parquet", "more/data/x", "empty/"])
+def test_a_corpus_with_other_files_beside_it_is_not_replaced(name: str, genomes: Path, tmp_path: Path) -> None:
+    folder = build(genomes, tmp_path / "corpus")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if name.endswith("/") else path.write_text("mine")
+    before = files_of(folder)
+    first = path if name.startswith("data") else folder / Path(name).parts[0]
+    with pytest.raises(ValueError, match=f"{first}: is no part of the earlier corpus here, .*: move the file away, or"):
+        build(genomes / "fungi", folder)
+    assert files_of(folder) == before
+    assert path.exists()
+
+
+def test_a_card_edited_by_hand_is_not_replaced(genomes: Path, tmp_path: Path) -> None:
+    folder = build(genomes, tmp_path / "corpus", held_out=["chr21"])
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "License: ours\n")
+    with pytest.raises(ValueError, match=r"README\.md: is not the card that was written with the earlier corpus"):
+        build(genomes, folder)
+    assert card.read_text().endswith("License: ours\n")
+    card.unlink()
+    build(genomes, folder)
+    assert card.is_file()
+
+
+@pytest.mark.parametrize("held_out", [[], ["chrI"]])
+def test_who_holds_nothing_out_is_not_told_to_hold_out_less(held_out: list[str], genomes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="raise max_n_fraction") as raised:
+        build(genomes / "fungi", tmp_path / "corpus", window=5000, held_out=held_out)
+    assert ("hold out less" in str(raised.value)) == bool(held_out)
+
+
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommands]:
     with ForkedCommands(tmp_path_factory.mktemp("commands")) as running:

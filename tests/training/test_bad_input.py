@@ -326,6 +326,46 @@ def test_model_config_that_has_its_own_flag(
     assert f"{key} does not belong into --model_config" in refused("run_mlm", **arguments)
 
 
+@pytest.mark.parametrize("window", [0, -3])
+@pytest.mark.parametrize("script", ["run_codec", "run_mlm", "run_codec_no_trainer"])
+def test_a_window_of_no_base(
+    script: str, window: int, refused: Callable[..., str], genome: Path, codec_folder: Path, tmp_path: Path
+) -> None:
+    arguments = codec_arguments(genome, tmp_path / "run", window=window)
+    if script == "run_mlm":
+        arguments = mlm_arguments(genome, codec_folder, tmp_path / "run", window=window)
+    if script == "run_codec_no_trainer":
+        arguments.pop("disable_tqdm")
+    assert refused(script, **arguments) == f"error: --window {window}: a window has at least 1 base"
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_input_leaves_no_empty_output(
+    refused: Callable[..., str], promoters: Path, codec_folder: Path, tmp_path: Path
+) -> None:
+    arguments = classification_arguments(promoters, tmp_path / "nosuch", tmp_path / "deep" / "run")
+    assert "nosuch: no such model folder" in refused("run_classification", **arguments)
+    assert not (tmp_path / "deep").exists()
+    arguments["model_name_or_path"] = codec_folder
+    line = refused("run_classification", **arguments)
+    assert line.endswith(f"(vqdna pretrain --codec_path {codec_folder}), and give that")
+    assert not (tmp_path / "deep").exists()
+    (tmp_path / "deep" / "run").mkdir(parents=True)
+    refused("run_classification", **arguments)
+    assert (tmp_path / "deep" / "run").is_dir(), "it was there before"
+
+
+def test_outputs_below_what_is_no_folder(refused: Callable[..., str], genome: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for output in (tmp_path / "file" / "run", tmp_path / "link" / "run", tmp_path / "link", tmp_path / ("x" * 300)):
+        line = refused("run_codec", **codec_arguments(genome, output))
+        assert f"--output_dir {output} cannot be made" in line
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in ("file", "link", "nowhere")) == [
+        "file", "link"
+    ]  # fmt: skip
+
+
 def test_output_that_cannot_be_written(refused: Callable[..., str], genome: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     line = refused("run_codec", **codec_arguments(genome, tmp_path / "file"))

@@ -77,6 +77,20 @@ def test_what_would_leak_is_refused(place: Path) -> None:
         load(place, streaming=True)
 
 
+def test_windows_shorter_than_asked_for(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, use_cpu=True)
+    for options in ({}, {"streaming": True}):
+        arguments = CorpusArguments(train_files=[str(place / "corpus")], **options)
+        with pytest.raises(
+            ValueError, match=r"corpus: the windows .* have 32 bases, fewer than --window 512: give --win"
+        ):
+            arguments.datasets(args)
+    with pytest.raises(ValueError, match="--window 0: a window has at least 1 base"):
+        CorpusArguments(train_files=[str(place / "corpus")], streaming=True, window=0).datasets(args)
+    assert len(CorpusArguments(train_files=[str(place / "corpus")], window=64).datasets(args)[1]) == 18
+    assert "32 bases, fewer than --window 64" in caplog.text
+
+
 def test_the_record_names_the_genomes_behind_a_corpus(place: Path) -> None:
     train, validation = load(place)
     (row,) = corpus_rows(train, validation)

@@ -138,13 +138,11 @@ def open_manifest(
     shares: Mapping[str, float] = {}
     if manifests:
         rows, top = _read_rows(manifests[0])
-        held_out = [*top.get("held_out", ()), *held_out]
-        shares = top.get("shares", {})
+        held_out, shares = [*top.get("held_out", ()), *held_out], top.get("shares", {})
         accessions = accessions or top.get("accessions")
         inputs, taken = _expand(rows, manifests[0])
     else:
-        taken = []
-        inputs = [CorpusInput(path, group="") for path in find_fasta(words)]
+        inputs, taken = [CorpusInput(path, group="") for path in find_fasta(words)], []
     table = Accessions(accessions)
     completed = tuple(_complete(entry, table, group) for entry in inputs)
     _check_groups_left(taken, {entry.group for entry in completed})
@@ -172,7 +170,7 @@ def _check_groups_left(taken: Sequence[_Taken], groups: set[str]) -> None:
     earlier, later = (list(dict.fromkeys(getattr(pair, side) for pair in pairs)) for side in ("earlier", "later"))
     raise ValueError(
         f"{' and '.join(earlier)}: no file is left of group {lost[0].group!r}: {' and '.join(later)} names the same "
-        "files, and the last row that names a file counts: put the row of fewer files last"
+        "files, and the last row that names a file counts: drop a row, or put that of fewer files last"
     )
 
 

@@ -71,7 +71,7 @@ def build_corpus(
 
     Args:
         paths: a manifest (see `open_manifest`), or FASTA files, folders or patterns.
-        folder: the corpus; an earlier one is replaced, if nothing but that is in the folder.
+        folder: the corpus; an earlier one is replaced, never one with other files in it or an edited `README.md`.
         policy: windows, N, soft-masked bases and strands; default: `CutPolicy()`.
         held_out: patterns on the name of a record, a species, or the end of a file's path.
         group: of files for which neither a manifest nor a table of accessions names one.
@@ -86,8 +86,7 @@ def build_corpus(
         What was done; see `show_corpus` for what the corpus holds.
 
     Raises:
-        ValueError: bad input, a pattern that matches nothing, nothing to learn from, a folder of something else, or
-            with files beside an earlier corpus (an edited `README.md` is one).
+        ValueError: bad input, a pattern that matches nothing, nothing to learn from, a folder of something else.
         DiskFullError: if no space is left; what was done is kept.
 
     Example:

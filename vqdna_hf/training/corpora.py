@@ -144,8 +144,8 @@ class CorpusArguments:
                 f"give --window {most}, or build it again with longer ones"
             )
         logger.warning(
-            "%s: the windows of this corpus have %d bases, fewer than --window %d: they are read as they are "
-            "(--window %d says the same)", built.name, most, self.window, most,
+            "%s: the windows of this corpus have %d bases, fewer than --window %d: they are read as they are",
+            built.name, most, self.window,
         )  # fmt: skip
 
     def _stream(self, args: TrainingArguments) -> tuple[Any, TiledDataset]:
@@ -160,7 +160,8 @@ class CorpusArguments:
             raise ValueError(f"--window {self.window}: a window has at least 1 base")
         args.accelerator_config.dispatch_batches = False  # each process reads its own part
         built = BuiltCorpus.open(self.train_files[0])
-        self._check_built_windows([built])
+        if built.shards("validation"):  # else there is more to say than this
+            self._check_built_windows([built])
         # A tenth more than is needed, since lots decide what a pass gives, and a pass more, since processes share it.
         passes = 1 + math.ceil(1.1 * _items_read(args) / items_of_pass(built))
         stream = stream_corpus(

@@ -53,15 +53,14 @@ def _check_folder(folder: Path, wanted: str) -> None:
         found = json.loads((folder / "config.json").read_text()).get("model_type")
         if found != wanted:
             raise ValueError(
-                f"{folder} holds a model of type {found}, and one of type {wanted} is needed here{_way_out(found, folder)}"
+                f"{folder} holds a model of type {found}, and one of type {wanted} is needed here"
+                f"{_way_out(found, folder)}"
             )
 
 
 def _way_out(found: Any, folder: Path) -> str:
-    if found == VQDNACodecConfig.model_type:  # the vocabulary alone, an easy mistake
-        return (
-            f": make a language model of this codec first (vqdna pretrain --codec_path {folder}), and give its folder"
-        )
+    if found == VQDNACodecConfig.model_type:  # the vocabulary alone: an easy mistake
+        return f": make a language model of this codec first (vqdna pretrain --codec_path {folder}), and give that"
     if found == VQDNAConfig.model_type:
         return ": give the folder of stage 1 (vqdna learn-vocabulary)"
     return ""
