@@ -299,7 +299,7 @@ JSON = st.one_of(
     st.text('[]{}":,ACGT01 \n', max_size=30),
 )
 
-_PLACE = {"name": ["r"], "chrom": ["chr1"], "start": [2], "end": [5], "strand": ["+"]}
+_PLACE = {"name": ["r"], "chrom": ["chr1"], "start": [2], "end": [5], "strand": ["+"], "region": [0]}
 _TABLES: list[dict[str, Any]] = [
     {**_PLACE, "codes_1": [[1, 2, -1]], "codes_2": [[0, 9, -1]]},
     {**_PLACE, "strand": ["x"], "codes_1": [[1, 2, 3]], "codes_2": [[0, 9, 1]]},
@@ -328,10 +328,11 @@ def parquet(draw: st.DrawFn) -> bytes:
 CODES_HEADER = "\t".join([*_PLACE, "codes_1", "codes_2"]) + "\n"
 _CODES_HEADERS = mostly(CODES_HEADER, 16, CODES_HEADER.replace("\t", ","), CODES_HEADER[:-1] + "\tcodes_3\n", "x\n", "")
 _GOOD_CODES = st.lists(st.integers(-1, 7), min_size=1, max_size=5).map(
-    lambda codes: ("r", "chr1", 3, 3 + len(codes), "-", *[",".join(map(str, codes))] * 2)
+    lambda codes: ("r", "chr1", 3, 3 + len(codes), "-", 0, *[",".join(map(str, codes))] * 2)
 )
 _ODD_CODES = st.tuples(
     st.sampled_from(["r", ""]), st.just("chr1"), st.integers(0, 3), NUMBERS, st.sampled_from("+-."),
+    st.sampled_from(["0", "1", "", "x"]),
     st.sampled_from(["1", "1,2", "1,,2", "x", "", "9"]), st.sampled_from(["1", "1,2", "-2", "99999999999"]),
 )  # fmt: skip
 CODES = st.tuples(

@@ -187,7 +187,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         assert run(place, words) == 130
     assert [file.name for file in folder.iterdir()] == [f"{whole.name}.parts"]
     # Another question must not take up what this one has left.
-    assert run(place, f"{words} --batch-bases 77") == 2
+    assert run(place, f"{words} --dtype bfloat16") == 2
     assert "holds what another job has left" in capsys.readouterr().err
     assert run(place, words) == 0
     assert "3 of " in capsys.readouterr().err

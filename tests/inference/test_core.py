@@ -127,6 +127,17 @@ def test_checkpoints_are_told_apart(shelf: Path, tiny_codec: VQDNACodecModel) ->
     assert load_checkpoint(other).describe()["sha256"] != first["sha256"]
 
 
+def test_the_vocabulary_is_the_codebooks(shelf: Path) -> None:
+    """Whatever is around them, and in whatever precision."""
+    dtypes = ("auto", "bfloat16")
+    found = {load_checkpoint(shelf / kind, dtype=dtype).codebooks_sha256 for kind in PARTS for dtype in dtypes}
+    assert len(found) == 1
+    other = VQDNACodecModel.from_pretrained(shelf / "codec")
+    with torch.no_grad():
+        other.encoder.quantizer.codebooks[1].embed[0, 0] += 1
+    assert load_checkpoint(other).codebooks_sha256 not in found
+
+
 def test_no_checkpoint(tmp_path: Path, shelf: Path) -> None:
     with pytest.raises(ValueError, match="no such folder, and as a Hub id it cannot be had"):
         load_checkpoint("my-lab/absent")

@@ -17,6 +17,7 @@ from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAForMaskedLM, build_
 from vqdna_hf.data import decode_ids
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.inference import embed
+from vqdna_hf.inference.inputs import open_inputs
 from vqdna_hf.model.pipeline_vqdna import plan_windows, read_nucleotides, stitch_windows
 
 SIZES: dict[str, Any] = {**TINY_MODEL, "num_hidden_layers": 2, "max_position_embeddings": 66, "initializer_range": 0.3}
@@ -332,3 +333,15 @@ def test_open_reading_frames_of_yeast(model: Any, vqdna_data: Path, tmp_path: Pa
     assert set(table["chrom"].to_pylist()) == {"I", "Mito"}
     alone = Genome.from_sequences(["PAU8"], [reverse_complement(text)])
     np.testing.assert_allclose(row["embedding"], vectors(embed(model, alone))[0], atol=1e-5)
+
+
+def test_an_illegal_letter_is_found_before_the_work(tmp_path: Path) -> None:
+    """Also behind an index, where nothing is read to open the file; regions of a BED are their own affair."""
+    fasta, bed = tmp_path / "a.fa", tmp_path / "r.bed"
+    fasta.write_text(">r\nACGTACGT\n>s\nACGTAC!T\n")
+    (tmp_path / "a.fa.fai").write_text("r\t8\t3\t8\t9\ns\t8\t15\t8\t9\n")
+    bed.write_text("s\t0\t4\n")
+    with pytest.raises(ValueError, match=r"record 's'.*'!'"), open_inputs(fasta):
+        pytest.fail("was opened")
+    with open_inputs(fasta, bed=bed) as inputs:
+        assert inputs.regions[0].length == 4

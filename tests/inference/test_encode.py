@@ -16,6 +16,7 @@ from vqdna_cli.main import main
 from vqdna_hf import VQDNACodecModel, reverse_complement
 from vqdna_hf.data import decode_ids, read_fasta
 from vqdna_hf.data.genome import Genome
+from vqdna_hf.data.jobs import unit_bases
 from vqdna_hf.inference import decode, encode, load_checkpoint
 from vqdna_hf.model.pipeline_vqdna import read_nucleotides
 
@@ -165,9 +166,9 @@ def test_standard_input_and_output(
         monkeypatch.setattr("sys.stdin", stream)
         assert main(["encode", "-", "-m", str(codec_folder), "-o", "-"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].split("\t") == ["name", "chrom", "start", "end", "strand", "codes_1", "codes_2"]
-    assert lines[1].split("\t")[:5] == ["r", "r", "0", "8", "+"]
-    assert len(lines[1].split("\t")[5].split(",")) == 8
+    assert lines[0].split("\t") == ["name", "chrom", "start", "end", "strand", "region", "codes_1", "codes_2"]
+    assert lines[1].split("\t")[:6] == ["r", "r", "0", "8", "+", "0"]
+    assert len(lines[1].split("\t")[6].split(",")) == 8
 
 
 @pytest.mark.parametrize(
@@ -211,8 +212,88 @@ def test_the_input_is_not_overwritten(codec_folder: Path, tmp_path: Path, capsys
     assert table.read_text() == ">r\nACGT\n"
 
 
+def test_the_table_of_names_is_an_input(codec_folder: Path, tmp_path: Path) -> None:
+    """It is not overwritten, and who goes on with another one is told."""
+    (tmp_path / "a.fa").write_text(">x\nACGTACGT\n>y\nTTTTTTTT\n")
+    (tmp_path / "r.bed").write_text("one\t0\t8\n")
+    names = tmp_path / "names.tsv"
+    names.write_text("one\tx\n")
+    arguments = {"bed": tmp_path / "r.bed", "rename": names}
+    with pytest.raises(ValueError, match=r"names\.tsv: is the input"):
+        encode(codec_folder, tmp_path / "a.fa", names, **arguments)
+    assert names.read_text() == "one\tx\n"
+
+    encode(codec_folder, tmp_path / "a.fa", tmp_path / "codes.parquet", **arguments)
+    about = json.loads(pq.read_schema(tmp_path / "codes.parquet").metadata[b"vqdna"])
+    assert [entry.get("file") for entry in about["inputs"]] == ["a.fa", "r.bed", "names.tsv", None]
+    assert about["inputs"][-1] == {"rename": str(names)}
+
+    parts = tmp_path / "other.parquet.parts"
+    parts.mkdir()
+    record = {"verb": "encode", "unit_bases": unit_bases(), **about}
+    record.pop("batch_bases")
+    (parts / "job.json").write_text(json.dumps(record))
+    names.write_text("one\ty\n")
+    with pytest.raises(ValueError, match=r"holds what another job has left \(inputs: "):
+        encode(codec_folder, tmp_path / "a.fa", tmp_path / "other.parquet", **arguments)
+
+
+def test_standard_input_is_one_file_and_one_process(
+    codec_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for verb in ("encode", "embed"):
+        assert main([verb, "-", "-m", str(codec_folder), "-o", "out.parquet", "--bed", "-"]) == 2
+        assert capsys.readouterr().err == "error: two inputs are '-': only one of them can be standard input\n"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    Path("a.fa").write_text(">r\nACGT\n")
+    for verb in ("encode", "embed"):
+        for words in (["-"], ["a.fa", "--bed", "-"]):
+            assert main([verb, *words, "-m", str(codec_folder), "-o", "out.parquet"]) == 2
+            assert capsys.readouterr().err == "error: several processes cannot share standard input: give a file\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.fa"]
+
+
+def test_a_record_of_another_kind_says_nothing(tiny_codec: VQDNACodecModel, tmp_path: Path) -> None:
+    codes = tmp_path / "codes.parquet"
+    with Genome.from_sequences(["r"], ["ACGTACGT"]) as genome:
+        encode(tiny_codec, genome, codes)
+    for about in ("[1", "[1]", "null", "7"):
+        pq.write_table(pq.read_table(codes).replace_schema_metadata({"vqdna": about}), codes)
+        assert decode(tiny_codec, codes).num_rows == 1
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".tsv"])
+def test_regions_stay_apart(ending: str, tiny_codec: VQDNACodecModel, tmp_path: Path) -> None:
+    """A line twice, a place on both strands, and neighbours of one name: each is a record, as if it stood alone."""
+    text = random_text(300)
+    lines = [
+        "r\t10\t110\tone\t0\t+", "r\t10\t110\tone\t0\t+", "r\t10\t110\tone\t0\t-",
+        "r\t110\t180\tone\t0\t+", "r\t180\t250\ta name\t0\t-", "r\t0\t9\tone_2",
+    ]  # fmt: skip
+    bed, codes = tmp_path / "r.bed", tmp_path / f"codes{ending}"
+    with Genome.from_sequences(["r"], [text]) as genome:
+        alone = []
+        for line in lines:
+            bed.write_text(line + "\n")
+            encode(tiny_codec, genome, codes, bed=bed, window=80)
+            alone.append("".join(decode(tiny_codec, codes)["sequence"].to_pylist()))
+        bed.write_text("\n".join(lines) + "\n")
+        for strand in ("forward", "both"):
+            encode(tiny_codec, genome, codes, bed=bed, window=80, strand=strand)
+            decode(tiny_codec, codes, tmp_path / "out.fa")
+            found = {record.name: decode_ids(record.ids) for record in read_fasta(tmp_path / "out.fa")}
+            assert list(found) == ["one", "one_2", "one_3", "one_4", "a_name", "one_2_2"]
+            assert list(found.values()) == alone
+    assert (tmp_path / "out.fa").read_text().startswith(">one r from 10\n")
+    table = encode(tiny_codec, Genome.from_sequences(["r"], [text]), bed=bed, window=200)
+    assert table.schema.field("region").type == pa.int64()
+    assert table["region"].to_pylist() == list(range(6))
+
+
 def row(codes: str, end: int = 2, strand: str = "+") -> str:
-    return f"name\tchrom\tstart\tend\tstrand\tcodes_1\tcodes_2\nr\tr\t0\t{end}\t{strand}\t{codes}\n"
+    return f"name\tchrom\tstart\tend\tstrand\tregion\tcodes_1\tcodes_2\nr\tr\t0\t{end}\t{strand}\t0\t{codes}\n"
 
 
 @pytest.mark.parametrize(
@@ -224,8 +305,13 @@ def row(codes: str, end: int = 2, strand: str = "+") -> str:
         (row("1,x\t1,2"), "row 1: no row of codes"),
         (row("1,2\t1,2", strand="?"), r"strand '\?'"),
         (row("1,2\t1,2", end=99999999999999999999), "row 1"),
-        (row("1,2"), "row 1: 6 columns, the header has 7"),
+        (row("1,2"), "row 1: 7 columns, the header has 8"),
+        (row("1,2\t1,2").replace("\t0\t1", "\tx\t1"), "row 1: no row of codes"),
+        (row("1,2\t1,2").replace("region", "place"), "and this codec needs name, chrom, start, end, strand, region"),
+        ("name\t" + "x" * 999 + "\t\n", r"the columns are name, x{40}\.\.\., , and this"),
+        ("\t".join(["name", *map(str, range(99))]) + "\n", "the columns are name, 0, 1, .*, 10 and 88 more, and this"),
         ("name\tstart\n", "the columns are name, start, and this codec needs name, chrom"),
+        (">chr1 of a genome\nACGT\n", r"codes.tsv: is no table of codes: give what `vqdna encode` wrote$"),
         (row("1,2\t1,2").split("\n")[0] + "\n", "the table has no rows"),
         ("", "the file is empty"),
     ],
@@ -275,3 +361,64 @@ def test_simulated_fasta_of_many_short_records(tiny_codec: VQDNACodecModel, tmp_
     assert table["name"].to_pylist() == names
     for text, row in zip(texts, table.to_pylist(), strict=True):
         assert [row["codes_1"], row["codes_2"]] == single_pass(tiny_codec, text)
+
+
+def test_regions_come_back_one_by_one(codec_folder: Path, tmp_path: Path) -> None:
+    """A line twice, one place on both strands, neighbours of one name: each region is a record, decoded alone."""
+    text = random_text(300)
+    (tmp_path / "g.fa").write_text(f">c\n{text}\n")
+    lines = ["c\t10\t90\tx\t0\t+", "c\t10\t90\tx\t0\t+", "c\t100\t150\ty\t0\t-", "c\t100\t150\ty\t0\t+",
+             "c\t150\t200\tx\t0\t+", "c\t200\t290\tx\t0\t+"]  # fmt: skip
+    (tmp_path / "r.bed").write_text("\n".join(lines) + "\n")
+    encode(codec_folder, tmp_path / "g.fa", tmp_path / "c.parquet", bed=tmp_path / "r.bed", window=60)
+    decode(codec_folder, tmp_path / "c.parquet", tmp_path / "d.fa")
+    found = {record.name: decode_ids(record.ids) for record in read_fasta(tmp_path / "d.fa")}
+    assert list(found) == ["x", "x_2", "y", "y_2", "x_3", "x_4"]
+    for name, line in zip(found, lines, strict=True):
+        (tmp_path / "one.bed").write_text(line + "\n")
+        encode(codec_folder, tmp_path / "g.fa", tmp_path / "one.parquet", bed=tmp_path / "one.bed", window=60)
+        assert found[name] == "".join(decode(codec_folder, tmp_path / "one.parquet")["sequence"].to_pylist())
+
+
+def test_codes_of_another_vocabulary_are_refused(
+    codec_folder: Path, tiny_codec: VQDNACodecModel, tiny_masked_lm: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    other = VQDNACodecModel(tiny_codec.config).train()
+    other(torch.randint(5, 9, (8, 64)))
+    (tmp_path / "g.fa").write_text(">c\nACGTACGTAC\n")
+    encode(tiny_masked_lm, tmp_path / "g.fa", tmp_path / "c.parquet", dtype="bfloat16")
+    assert decode(codec_folder, tmp_path / "c.parquet").num_rows == 1, "the same vocabulary, in another model and dtype"
+    with pytest.raises(ValueError, match=r"c.parquet: was encoded with other codebooks than VQDNACodecModel has"):
+        decode(other.eval(), tmp_path / "c.parquet", tmp_path / "d.fa")
+    assert tiny_masked_lm.dtype == torch.float32, "the caller's model stays as it was"
+
+
+def test_another_table_of_names_is_another_job(codec_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(f">q1\n{random_text(50)}\n>q2\n{random_text(50, 1)}\n")
+    (tmp_path / "r.bed").write_text("A\t0\t50\n")
+    records = []
+    for name in ("q1", "q2"):
+        (tmp_path / f"{name}.tsv").write_text(f"A\t{name}\n")
+        output = tmp_path / f"{name}.parquet"
+        encode(codec_folder, tmp_path / "g.fa", output, bed=tmp_path / "r.bed", rename=str(tmp_path / f"{name}.tsv"))
+        assert pq.read_table(output)["chrom"].to_pylist() == [name]
+        records.append(json.loads(pq.read_schema(output).metadata[b"vqdna"])["inputs"])
+    assert records[0] != records[1]
+    table = tmp_path / "q1.tsv"
+    with pytest.raises(ValueError, match=r"q1.tsv: is the input"):
+        encode(codec_folder, tmp_path / "g.fa", table, bed=tmp_path / "r.bed", rename=str(table))
+
+
+@pytest.mark.parametrize("window", [0, -5])
+def test_no_window_is_no_default(window: int, tiny_codec: VQDNACodecModel) -> None:
+    with Genome.from_sequences(["r"], ["ACGT"]) as genome, pytest.raises(ValueError, match=f"window={window}: this"):
+        encode(tiny_codec, genome, window=window)
+
+
+def test_one_standard_input(codec_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="only one of them can be standard input"):
+        encode(codec_folder, "-", bed="-")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="several processes cannot share standard input: give a file"):
+        encode(codec_folder, "-")

@@ -1,6 +1,7 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """A checkpoint ready to answer: in the class it was saved from, with the head that is needed, on its device."""
 
+import copy
 import hashlib
 import os
 from dataclasses import dataclass
@@ -86,6 +87,14 @@ class Checkpoint:
         """Nucleotides that are read at once at most; None for a codec, which has no limit."""
         return None if self.is_codec else int(self.model.config.max_position_embeddings) - 2
 
+    @property
+    def codebooks_sha256(self) -> str:
+        """A checksum of all code vectors, which are fp32 in every dtype: it tells one vocabulary from another."""
+        digest = hashlib.sha256()
+        for book in self.encoder.quantizer.codebooks:
+            digest.update(book.embed.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def batcher(self, batch_bases: int | None = None) -> Batcher:
         """Batches for this model: of the size that is given, or that fits it."""
         codec = self.codec_config
@@ -150,7 +159,7 @@ def load_checkpoint(
         raise ValueError(f"dtype {dtype!r}: choose one of auto, {', '.join(_DTYPES)}")
     if isinstance(model, PreTrainedModel):
         loaded, name = model, model.config._name_or_path or type(model).__name__
-        loaded = loaded if dtype == "auto" else loaded.to(_DTYPES[dtype])
+        loaded = loaded if dtype == "auto" else copy.deepcopy(loaded).to(_DTYPES[dtype])  # the caller's stays
     else:
         name = os.fspath(model)
         loaded = _load(name, needs, {} if dtype == "auto" else {"dtype": _DTYPES[dtype]})

@@ -2,6 +2,7 @@
 """Codes back into nucleotides: what a codec kept of a sequence."""
 
 import gzip
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +26,9 @@ from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, N_ID
 
 FASTA = (".fa", ".fa.gz", ".fasta", ".fasta.gz")
-_PLACE = ("name", "chrom", "start", "end", "strand")
+_PLACE = ("name", "chrom", "start", "end", "strand", "region")
 _LINE = 60
+_MOST_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class CodeRow:
     """A row of what `encode` wrote, and the codes next to it that the decoder sees.
 
     Args:
-        name, chrom, start, end, strand: as `EncodeTask` says.
+        name, chrom, start, end, strand, region: as `EncodeTask` says.
         codes: (n, Q) in the order of the forward strand.
         before, after: (m, Q) codes of the neighbouring bases, where the table has them.
     """
@@ -44,14 +46,23 @@ class CodeRow:
     start: int
     end: int
     strand: str
+    region: int
     codes: NDArray[np.int32]
     before: NDArray[np.int32]
     after: NDArray[np.int32]
 
     def follows(self, other: "CodeRow") -> bool:
-        """Whether it goes on where the other ends."""
-        same = (self.name, self.chrom, self.strand) == (other.name, other.chrom, other.strand)
-        return same and self.start == other.end
+        """Whether it goes on where the other ends, in the same region."""
+        return (*self._key, self.strand, self.start) == (*other._key, other.strand, other.end)
+
+    def is_other_strand_of(self, other: "CodeRow") -> bool:
+        """Whether it is the same place of the same region, read on the other strand."""
+        return (*self._key, self.start) == (*other._key, other.start) and self.strand != other.strand
+
+    @property
+    def _key(self) -> tuple[int, str, str]:
+        # Tables may have been put together, and then two regions have one number.
+        return self.region, self.name, self.chrom
 
 
 @dataclass(frozen=True)
@@ -65,11 +76,12 @@ class _RowUnit:
 
 
 class DecodeTask:
-    """Nucleotides of code rows: columns `name`, `chrom`, `start`, `end`, `sequence` (forward strand, N where no code).
+    """Nucleotides of code rows: columns `name`, `chrom`, `start`, `end`, `region`, `sequence` (forward strand, N where
+    no code).
 
     Args:
         checkpoint: a codec.
-        path: what `encode` wrote. Of two rows of one place, on both strands, the first counts.
+        path: what `encode` wrote. Of two rows of one place in a region, on both strands, the first counts.
         batch_bases: see `Batcher`.
         identity: of the input.
     """
@@ -114,10 +126,8 @@ class DecodeTask:
     def _with_neighbours(self) -> Iterator[CodeRow]:
         last: CodeRow | None = None
         for row in read_codes(self.path, self.checkpoint.codebook_sizes):
-            if last is not None and (row.name, row.chrom, row.start, row.end) == (
-                last.name, last.chrom, last.start, last.end,
-            ):  # fmt: skip
-                continue  # the other strand of the same place
+            if last is not None and row.is_other_strand_of(last):
+                continue
             if last is not None:
                 if row.follows(last):
                     row = replace(row, before=last.codes[-self.margin :])
@@ -138,6 +148,7 @@ class DecodeTask:
                 "chrom": [row.chrom for row in rows],
                 "start": pa.array([row.start for row in rows], pa.int64()),
                 "end": pa.array([row.end for row in rows], pa.int64()),
+                "region": pa.array([row.region for row in rows], pa.int64()),
                 "sequence": pa.array(texts, pa.string()),
             }
         )
@@ -159,7 +170,7 @@ class DecodeTask:
         return texts
 
     def write(self, tables: Iterable[pa.Table], path: Path) -> None:
-        """Into FASTA, rows that go on from each other as one record; or Parquet or TSV."""
+        """Into FASTA, a record a region; or Parquet or TSV."""
         ending = output_ending(path, (*FASTA, ".parquet", ".tsv", ".tsv.gz"))
         if ending not in FASTA:
             write_tables(tables, path, ending, self.describe())
@@ -173,22 +184,35 @@ class DecodeTask:
 
 
 def _fasta_lines(tables: Iterable[pa.Table]) -> Iterator[bytes]:
-    name = chrom = end = None
+    here: tuple[Any, ...] | None = None
     rest = ""
+    names: dict[str, int] = {}
     for table in tables:
         for row in table.to_pylist():
-            if (row["name"], row["chrom"], row["start"]) != (name, chrom, end):
+            key = (row["region"], row["name"], row["chrom"])
+            if (*key, row["start"]) != here:
                 if rest:
                     yield f"{rest}\n".encode()
                 rest = ""
-                yield f">{row['name']} {row['chrom']} from {row['start']}\n".encode()
-            name, chrom, end = row["name"], row["chrom"], row["end"]
+                name = _new_name("_".join(row["name"].split()), names)
+                yield f">{name} {row['chrom']} from {row['start']}\n".encode()
+            here = (*key, row["end"])
             rest += row["sequence"]
             whole = len(rest) - len(rest) % _LINE
             yield "".join(f"{rest[at : at + _LINE]}\n" for at in range(0, whole, _LINE)).encode()
             rest = rest[whole:]
     if rest:
         yield f"{rest}\n".encode()
+
+
+def _new_name(name: str, names: dict[str, int]) -> str:
+    """A name that no record had before: BED files repeat theirs, FASTA must not."""
+    new = name
+    while new in names:
+        names[name] += 1
+        new = f"{name}_{names[name]}"
+    names[new] = 1
+    return new
 
 
 def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> Iterator[CodeRow]:
@@ -205,7 +229,8 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "codes.tsv"
-    >>> _ = path.write_text("name\\tchrom\\tstart\\tend\\tstrand\\tcodes_1\\nr\\tchr1\\t5\\t8\\t+\\t1,7,-1\\n")
+    >>> lines = ["name chrom start end strand region codes_1", "r chr1 5 8 + 0 1,7,-1"]
+    >>> _ = path.write_text("\\n".join(lines).replace(" ", "\\t") + "\\n")
     >>> [row.codes.T.tolist() for row in read_codes(path, [8])]
     [[[1, 7, -1]]]
     """
@@ -217,9 +242,9 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
     for number, row in enumerate(read(path, [*_PLACE, *levels]), start=1):
         where = f"{path}, row {number}"
         try:
-            name, chrom, start, end, strand = (row[column] for column in _PLACE)
+            name, chrom, start, end, strand, region = (row[column] for column in _PLACE)
             codes = np.stack([np.asarray(row[level], dtype=np.int32) for level in levels], axis=1)
-            start, end = int(start), int(end)
+            start, end, region = int(start), int(end), int(region)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: no row of codes ({error}): give what `vqdna encode` wrote") from error
         if strand not in ("+", "-") or not 0 <= start < end or len(codes) != end - start:
@@ -234,7 +259,7 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
                 f"{where}: code {codes[at, level]} of level {level + 1} is none of this codec's, which has "
                 f"{codebook_sizes[level]}: decode with the codec that encoded"
             )
-        yield CodeRow(str(name), str(chrom), start, end, str(strand), codes, nothing, nothing)
+        yield CodeRow(str(name), str(chrom), start, end, str(strand), region, codes, nothing, nothing)
     if not number:
         raise ValueError(f"{path}: the table has no rows")
 
@@ -242,11 +267,19 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
 def _check_columns(path: str, found: Sequence[str], wanted: Sequence[str]) -> None:
     absent = [name for name in wanted if name not in found]
     more = [name for name in found if name.startswith("codes_") and name not in wanted]
+    if absent == list(wanted):
+        raise ValueError(f"{path}: is no table of codes: give what `vqdna encode` wrote")
     if absent or more:
         raise ValueError(
-            f"{path}: the columns are {', '.join(found)}, and this codec needs {', '.join(wanted)}: give what "
+            f"{path}: the columns are {_some(found)}, and this codec needs {', '.join(wanted)}: give what "
             "`vqdna encode` wrote with the same codec"
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names for an error, whatever the file is."""
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:40]}..." for name in names[:_MOST_SHOWN])
+    return f"{shown} and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else shown
 
 
 def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -285,6 +318,20 @@ def _tsv_rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def _check_vocabulary(path: str, checkpoint: Checkpoint) -> None:
+    """Refuse codes of another vocabulary, where the table says which it is: TSV does not."""
+    if not path.lower().endswith(".parquet") or not Path(path).is_file():
+        return
+    try:
+        about = json.loads((pq.read_schema(path).metadata or {}).get(b"vqdna", b"{}"))
+    except (pa.ArrowException, OSError, ValueError):
+        return  # `read_codes` says what is wrong with it
+    if isinstance(about, dict) and about.get("codebooks_sha256") not in (None, checkpoint.codebooks_sha256):
+        raise ValueError(
+            f"{path}: was encoded with other codebooks than {checkpoint.name} has: decode with the codec that encoded"
+        )
+
+
 def decode(
     model: str | os.PathLike[str] | PreTrainedModel | Checkpoint,
     codes: str | os.PathLike[str],
@@ -298,9 +345,13 @@ def decode(
 ) -> pa.Table | JobReport:
     """Turn what `encode` wrote back into nucleotides, on the forward strand; N where there was no code.
 
+    Each region is a record of its own, in FASTA `>name chrom from start`. Names there are words, and differ: blanks
+    become `_`, and where a name is taken it gets a number, `name_2`.
+
     Args:
         model: the codec that encoded, or an export that carries it.
-        codes: `.parquet`, `.tsv` or `.tsv.gz`.
+        codes: `.parquet`, which remembers its codebooks, so that those of another codec are refused; or `.tsv`,
+            `.tsv.gz`, which do not.
         output: FASTA (`.fa`, `.fa.gz`), Parquet or TSV; without it the table is returned.
         device, dtype: see `load_checkpoint`.
         batch_bases: see `Batcher`.
@@ -322,6 +373,7 @@ def decode(
     if output is not None:
         output_ending(output, (*FASTA, ".parquet", ".tsv", ".tsv.gz"), (codes,))
     checkpoint = load_checkpoint(model, "decoder", device=device, dtype=dtype)
+    _check_vocabulary(os.fspath(codes), checkpoint)
     task = DecodeTask(checkpoint, os.fspath(codes), batch_bases=batch_bases, identity=identities(codes))
     if output is None:
         return collect(task, progress)

@@ -3,7 +3,6 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from vqdna_hf.data.genome import Genome
-from vqdna_hf.data.intervals import Region, read_bed, whole_records
-from vqdna_hf.data.jobs import JobReport, collect, identities, input_files, run_job
+from vqdna_hf.data.intervals import Region
+from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job
 from vqdna_hf.inference.batching import pad_batch, rows_of
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
+from vqdna_hf.inference.inputs import input_record, open_genome
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.inference.windows import Piece, WindowPlan, WindowUnit, check_strand
 from vqdna_hf.model.quantization_vqdna import NO_CODE
@@ -32,8 +32,9 @@ class EncodeTask:
     """The codes of regions: one row a window and strand.
 
     Columns: `name` (of the region), `chrom`, `start`, `end` (0-based, half-open, on the forward strand), `strand` (`+`
-    or `-`, which of the genome's strands was read), and for each level, coarse to fine, `codes_1`, `codes_2`, ...: one
-    code a base. **Code i belongs to base start + i on both strands**; -1 stands where the base is N.
+    or `-`, which of the genome's strands was read), `region` (its number, from 0), and for each level, coarse to fine,
+    `codes_1`, `codes_2`, ...: one code a base. **Code i belongs to base start + i on both strands**; -1 stands where
+    the base is N.
 
     Args:
         checkpoint: any of ours.
@@ -71,7 +72,8 @@ class EncodeTask:
 
     @cached_property
     def _description(self) -> dict[str, Any]:
-        return {**self._about, **self.checkpoint.describe()}
+        vocabulary = {"codebooks_sha256": self.checkpoint.codebooks_sha256}  # `decode` looks for it
+        return {**self._about, **self.checkpoint.describe(), **vocabulary}
 
     def describe(self) -> Mapping[str, Any]:
         """The options, the inputs and the weights."""
@@ -115,6 +117,7 @@ class EncodeTask:
             "start": pa.array([region.start + window.keep_start for region, window in places], pa.int64()),
             "end": pa.array([region.start + window.keep_end for region, window in places], pa.int64()),
             "strand": ["-" if reverse else "+" for _, reverse in reads],
+            "region": pa.array([piece.region for piece, _ in reads], pa.int64()),
         }
         offsets = pa.array(np.cumsum([0, *map(len, codes)]), pa.int32())
         for level, size in enumerate(self.checkpoint.codebook_sizes):
@@ -134,7 +137,7 @@ def encode(
     output: str | os.PathLike[str] | None = None,
     *,
     bed: str | os.PathLike[str] | None = None,
-    rename: str | None = None,
+    rename: str | os.PathLike[str] | None = None,
     strand: str = "forward",
     window: int | None = None,
     device: str = "auto",
@@ -171,18 +174,13 @@ def encode(
     >>> table.column_names[:5], [len(codes) for codes in table["codes_2"]], table["codes_1"][0][4].as_py()
     (['name', 'chrom', 'start', 'end', 'strand'], [9], -1)
     """
-    with ExitStack() as stack:
-        if output is not None:
-            output_ending(output, (".parquet", ".tsv", ".tsv.gz"), input_files(genome, bed))
-        checkpoint, source = load_checkpoint(model, "codec", device=device, dtype=dtype), genome
-        if not isinstance(genome, Genome):
-            genome = stack.enter_context(Genome.open(genome))
-        if bed is None:
-            genome.check()  # an illegal letter in the last record is better found now than hours later
-        regions = whole_records(genome) if bed is None else read_bed(bed, genome, rename=rename)
+    if output is not None:
+        output_ending(output, (".parquet", ".tsv", ".tsv.gz"), input_files(genome, bed, rename))
+    checkpoint = load_checkpoint(model, "codec", device=device, dtype=dtype)
+    with open_genome(genome, bed, rename) as (opened, regions):
         task = EncodeTask(
-            checkpoint, genome, regions, strand=strand, window=window or CODEC_WINDOW, batch_bases=batch_bases,
-            identity=identities(source, bed),
+            checkpoint, opened, regions, strand=strand, window=CODEC_WINDOW if window is None else window,
+            batch_bases=batch_bases, identity=input_record(genome, bed, rename, {}),
         )  # fmt: skip
         if output is None:
             return collect(task, progress)

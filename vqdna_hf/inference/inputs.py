@@ -202,10 +202,41 @@ def open_inputs(
             if given := [name for name, value in columns.items() if value is not None]:
                 path = getattr(source, "path", source)
                 raise ValueError(f"{path}: is no table, and {given[0]} is for tables ({' '.join(TABLE_ENDINGS)})")
-            genome = source if isinstance(source, Genome) else stack.enter_context(Genome.open(source))
-            regions = whole_records(genome) if bed is None else read_bed(bed, genome, rename=rename)
-            inputs = Inputs(genome, regions)
+            inputs = Inputs(*stack.enter_context(open_genome(source, bed, rename)))
         yield inputs
+
+
+@contextmanager
+def open_genome(
+    source: str | os.PathLike[str] | Genome,
+    bed: str | os.PathLike[str] | None = None,
+    rename: str | os.PathLike[str] | None = None,
+) -> Iterator[tuple[Genome, Sequence[Region]]]:
+    """Open a genome, and say which regions of it are read: those of a BED file, or all records.
+
+    Args:
+        source: FASTA, `-` for standard input, or an open `Genome`, which is not closed.
+        bed, rename: see `read_bed`.
+
+    Raises:
+        ValueError: if one of them cannot be read, a record has an illegal letter (without a BED file, all are looked
+            through), or two are to come from standard input.
+
+    Example:
+
+    >>> with open_genome(Genome.from_sequences(["a"], ["ACGT"])) as (genome, regions):
+    ...     genome.bases, len(regions)
+    (4, 1)
+    """
+    if [str(given) for given in (source, bed, rename)].count("-") > 1:
+        raise ValueError("two inputs are '-': only one of them can be standard input")
+    with ExitStack() as stack:
+        genome = source if isinstance(source, Genome) else stack.enter_context(Genome.open(source))
+        if bed is None:
+            genome.check()  # an illegal letter in the last record is better found now than hours later
+            yield genome, whole_records(genome)
+        else:
+            yield genome, read_bed(bed, genome, rename=rename)
 
 
 def _of_table(path: str | os.PathLike[str], **columns: Any) -> Inputs:
