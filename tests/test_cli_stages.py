@@ -138,6 +138,20 @@ def test_the_three_stages(tmp_path: Path) -> None:
     assert (tmp_path / "tuned" / "results" / "prom" / "eval_results.json").is_file()
 
 
+def test_the_three_stages_on_real_data(tmp_path: Path, vqdna_data: Path) -> None:
+    """Two steps each on *S. pombe* and on GUE's tf/0."""
+    genome = vqdna_data / "genomes" / "fungi" / "Schizosaccharomyces_pombe_ASM294v2.fa.gz"
+    labels = vqdna_data / "gue" / "tf" / "0"
+    if not genome.exists() or not labels.is_dir():
+        pytest.skip(f"{genome} or {labels} does not exist")
+    codec, mlm, tuned = (tmp_path / name for name in ("codec", "mlm", "tuned"))
+    few = {"max_train_samples": 16, "max_eval_samples": 16, "run_name": "tf"}
+    assert cli.main(["learn-vocabulary", *flags(**codec_arguments(genome, codec))]) == 0
+    assert cli.main(["pretrain", *flags(**mlm_arguments(genome, codec, mlm))]) == 0
+    assert cli.main(["finetune", *flags(**classification_arguments(labels, mlm, tuned, **few))]) == 0
+    assert (tuned / "results" / "tf" / "eval_results.json").is_file()
+
+
 def test_a_process_of_its_own(tmp_path: Path) -> None:
     """`python -m vqdna_hf` is what `accelerate launch -m` and `torchrun -m` start."""
     result = subprocess.run(
