@@ -137,7 +137,8 @@ def test_metadata_come_back_as_they_went_in(tmp_path: Path) -> None:
                    metric_args=seeds, **common),
     ]  # fmt: skip
     data = again.data
-    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "transformers", "text-classification")
+    about = [data.to_dict()[name] for name in ("license", "library_name", "pipeline_tag")]
+    assert about == ["apache-2.0", "transformers", "text-classification"]
     assert (data.datasets, data.base_model, data.model_name) == (["org/gue"], "org/base", "vqdna-hrq")
     assert {"dna", "custom_code"} <= set(data.tags)
     assert ModelCard(str(again)).data.to_dict() == again.data.to_dict()

@@ -14,7 +14,8 @@ from example_scripts import TINY_MODEL
 
 from vqdna_hf import VQDNACodecModel, VQDNAForMaskedLM, VQDNAForSequenceClassification, VQDNAModel
 from vqdna_hf.hub import export
-from vqdna_hf.inference import Batcher, OutOfMemoryError, load_checkpoint
+from vqdna_hf.inference import Batcher, OutOfMemoryError, load_checkpoint, mutate, score_variants
+from vqdna_hf.inference.inputs import input_record
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.training import add_lora
 
@@ -208,3 +209,25 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
         output_ending(tmp_path / "a.tsv")
     with pytest.raises(ValueError, match=r"must end in one of \.npz"):
         output_ending("-", (".npz",))
+
+
+def test_the_table_of_names_is_an_input_of_every_verb(tiny_codec: VQDNACodecModel, tmp_path: Path) -> None:
+    """It is not overwritten, and another one is another job; so is `auto`."""
+    genome, calls, bed = tmp_path / "g.fa", tmp_path / "c.vcf", tmp_path / "r.bed"
+    genome.write_text(">q1\nACGTACGTAC\n>q2\nACGTACGTAC\n")
+    calls.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\nA\t2\t.\tC\tT\t.\t.\t.\n")
+    bed.write_text("A\t0\t5\n")
+    records = []
+    for name in ("q1", "q2"):
+        names, scores, scan = (tmp_path / f"{name}.{part}" for part in ("names.tsv", "scores.parquet", "scan.parquet"))
+        names.write_text(f"A\t{name}\n")
+        score_variants(tiny_codec, genome, calls, table=scores, scores="codes", rename=str(names))
+        mutate(tiny_codec, genome, output=scan, bed=bed, rename=str(names))
+        records.append([json.loads(pq.read_schema(file).metadata[b"vqdna"])["inputs"] for file in (scores, scan)])
+        with pytest.raises(ValueError, match="is the input"):
+            score_variants(tiny_codec, genome, calls, table=names, scores="codes", rename=str(names))
+        with pytest.raises(ValueError, match="is the input"):
+            mutate(tiny_codec, genome, output=names, bed=bed, rename=str(names))
+        assert names.read_text() == f"A\t{name}\n"
+    assert all(one != other for one, other in zip(*records, strict=True))
+    assert input_record(genome, bed, "auto", {}) != input_record(genome, bed, None, {})

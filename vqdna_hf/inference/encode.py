@@ -18,14 +18,11 @@ from vqdna_hf.data.intervals import Region
 from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job
 from vqdna_hf.inference.batching import pad_batch, rows_of
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
-from vqdna_hf.inference.inputs import input_record, open_genome
+from vqdna_hf.inference.inputs import CODEC_WINDOW, input_record, open_genome
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.inference.windows import Piece, WindowPlan, WindowUnit, check_strand
 from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import N_ID
-
-CODEC_WINDOW = 8192
-"""Nucleotides of a codec's window: it has no longest input; this keeps memory in hand and costs 2 % of overlap."""
 
 
 class EncodeTask:

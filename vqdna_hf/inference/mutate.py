@@ -21,11 +21,12 @@ from transformers import PreTrainedModel
 from vqdna_hf.data.fasta import decode_ids
 from vqdna_hf.data.files import write_bytes
 from vqdna_hf.data.genome import Genome
-from vqdna_hf.data.intervals import AUTO, Region, Renamer, read_bed, whole_records
-from vqdna_hf.data.jobs import JobReport, collect, identities, input_files, run_job, unit_bases
+from vqdna_hf.data.intervals import Region, Renamer, read_bed, whole_records
+from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job, unit_bases
 from vqdna_hf.data.vcf import Allele
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.heatmap import ScanMap, check_drawing, draw_html, draw_png
+from vqdna_hf.inference.inputs import input_record
 from vqdna_hf.inference.label_scores import LabelScorer
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.inference.variant_scores import SCORES, Haplotypes, VariantScorer, check_layer, cut_window, score_names
@@ -465,14 +466,14 @@ def mutate(
     >>> table.column_names[2:], table["start"].to_pylist(), "".join(table["alt"].to_pylist())
     (['start', 'end', 'strand', 'ref', 'alt', 'changed_1', 'changed_2'], [3, 3, 3, 5, 5, 5], 'ACGCGT')
     """
-    pictures = _check_outputs(output, png, html, input_files(genome, bed))
+    pictures = _check_outputs(output, png, html, input_files(genome, bed, rename))
     checkpoint = load_checkpoint(model, "codec", device=device, dtype=dtype)
     wanted = _choose_scores(checkpoint, scores, label)
     with nullcontext(genome) if isinstance(genome, Genome) else Genome.open(genome) as opened:
         task = MutateTask(
             checkpoint, opened, _find_regions(opened, region, bed, rename), scores=wanted, label=label, strand=strand,
             window=window, layer=layer, batch_bases=batch_bases, pictures=pictures,
-            identity=identities(genome, bed, None if rename == AUTO else rename),
+            identity=input_record(genome, bed, rename, {}),
         )  # fmt: skip
         return _run(task, output, restart, progress)
 

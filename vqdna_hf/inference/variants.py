@@ -19,9 +19,10 @@ from vqdna_hf.data.fasta import decode_ids
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.genome_files import spooled
 from vqdna_hf.data.intervals import AUTO, Renamer
-from vqdna_hf.data.jobs import JobReport, collect, identities, input_files, run_job, unit_bases
+from vqdna_hf.data.jobs import JobReport, collect, input_files, run_job, unit_bases
 from vqdna_hf.data.vcf import Allele, InfoField, VcfRecord
 from vqdna_hf.inference.checkpoints import Checkpoint, Part, load_checkpoint
+from vqdna_hf.inference.inputs import input_record
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.inference.variant_scores import ABOUT, SCORES, VariantScorer, check_scores
 
@@ -474,13 +475,13 @@ def score_variants(
     >>> report.summary.scored, report.table["alt"].to_pylist(), report.summary.skipped["symbolic"]
     (1, ['T'], 1)
     """
-    endings = _output_endings(genome, calls, output, table)
+    endings = _output_endings(genome, calls, rename, output, table)
     checkpoint = _load(model, scores := check_scores(scores), device, dtype)
     scorer = VariantScorer(checkpoint, scores, window=window, layer=layer, strand=strand, batch_bases=batch_bases)
     with _opened(genome, calls) as (opened, path):
         task = VariantsTask(
             scorer, opened, path, rename=rename, max_length=max_length, strict=strict, endings=endings, table=table,
-            batch_bases=batch_bases, identity=identities(genome, calls, None if rename == AUTO else rename),
+            batch_bases=batch_bases, identity=input_record(genome, calls, rename, {}),
         )  # fmt: skip
         return _run(task, table if output is None else output, restart, progress)
 
@@ -506,13 +507,13 @@ def _run(
 
 
 def _output_endings(
-    genome: Any, calls: Any, output: str | os.PathLike[str] | None, table: str | os.PathLike[str] | None
+    genome: Any, calls: Any, rename: Any, output: str | os.PathLike[str] | None, table: str | os.PathLike[str] | None
 ) -> tuple[str | None, str | None]:
     """Of the annotated VCF and the table, found and checked before anything is read."""
     named = [genome.path if isinstance(genome, Genome) else genome, calls]
     if named.count("-") > 1:
         raise ValueError("the genome and the VCF cannot both come from standard input: name one of the files")
-    inputs = input_files(*named)
+    inputs = input_files(*named, rename)
     ending = None
     if output is not None:
         ending = ".vcf" if os.fspath(output) == "-" else output_ending(output, _VCF_ENDINGS, inputs)
