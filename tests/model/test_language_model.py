@@ -19,6 +19,7 @@ from vqdna_hf import (
     reverse_complement_ids,
 )
 from vqdna_hf.model.modeling_vqdna import VQDNAPreTrainedModel
+from vqdna_hf.model.patching_vqdna import lay_out
 from vqdna_hf.model.tokenization_vqdna import CLS_ID, MASK_ID, N_ID, PAD_ID, SEP_ID
 
 CODEC = {
@@ -396,8 +397,8 @@ def test_hidden_codes_do_not_reach_the_backbone(codec: VQDNACodecModel, monkeypa
     encode = model.vqdna.encode
     at = [6]
 
-    def tampered(*args: Any) -> Any:
-        encoded = encode(*args)
+    def tampered(*args: Any, **kwargs: Any) -> Any:
+        encoded = encode(*args, **kwargs)
         encoded.quantized = encoded.quantized.clone()
         encoded.quantized[:, at[0]] += 5.0
         return encoded
@@ -414,7 +415,7 @@ def test_hidden_codes_do_not_reach_the_backbone(codec: VQDNACodecModel, monkeypa
     # Codes of the clean input are the targets, and the neighbours are those of the clean input: the leak.
     assert torch.equal(hidden.codes, codec.encode(ids).codes)
     assert torch.equal(hidden.code_targets, hidden.codes[:, :, 6])
-    embeddings, _ = model.vqdna._embed(ids, torch.ones_like(ids), labels != IGNORED)
+    embeddings, _ = model.vqdna._embed(lay_out(ids, None, 1), labels != IGNORED)
     torch.testing.assert_close(embeddings[:, 6], model.get_input_embeddings().weight[MASK_ID].expand(2, -1))
 
 

@@ -10,6 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import ModernBertConfig, PreTrainedConfig
 from transformers.utils import logging
 
+from .patching_vqdna import SPARE_PATCHES
 from .tokenization_vqdna import CLS_ID, MASK_ID, PAD_ID, SEP_ID, VOCABULARY
 
 logger = logging.get_logger(__name__)
@@ -26,6 +27,9 @@ CUSTOM_PIPELINES = {
 # if the configuration named them: so only a configuration that is remote code itself keeps the entry.
 _IS_REMOTE_CODE = __name__.startswith("transformers_modules.")
 
+
+CODEC_STRIDES = (1, 2, 4, 8)
+"""How many nucleotides a code may stand for."""
 
 LORA_TARGETS = ("Wqkv", "Wo", "Wi")
 """The linear layers of the backbone: attention in and out, MLP in and out."""
@@ -78,6 +82,8 @@ class VQDNACodecConfig(PreTrainedConfig):
         kernel_size: of the depth-wise convolutions, odd.
         expansion: the inverted bottleneck of a block is `expansion * hidden_size` wide.
         codebook_sizes: K of each level, coarse to fine.
+        codec_stride: s, nucleotides a code stands for: 1, 2, 4 or 8. Above 1 the stem's outputs of s nucleotides are
+            joined, and blocks, codes and the backbone see one position for s nucleotides *(open; the paper has 1)*.
         tap_positions: after which block each level is tapped; ascending, the last is `num_blocks`.
         codebook_dim: width of a code vector, shared by the levels.
         decay: of the codebooks' moving averages *(open)*.
@@ -110,6 +116,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     num_blocks: int = 6
     kernel_size: int = 7
     expansion: int = 4
+    codec_stride: int = 1
     codebook_sizes: list[int] | None = None
     tap_positions: list[int] | None = None
     codebook_dim: int = 384
@@ -139,7 +146,12 @@ class VQDNACodecConfig(PreTrainedConfig):
     @property
     def receptive_field(self) -> int:
         """How many nucleotides the last level's code of one position can see."""
-        return self.stem_kernel_size + self.num_blocks * (self.kernel_size - 1)
+        return self.codec_stride + 2 * self.context
+
+    @property
+    def context(self) -> int:
+        """How many nucleotides the last level's code sees on each side of those that it stands for."""
+        return self.stem_kernel_size // 2 + self.codec_stride * self.num_blocks * (self.kernel_size // 2)
 
     def validate_codec(self) -> None:
         """Refuse values that no codec can have; run by the constructor and by loading."""
@@ -156,6 +168,8 @@ class VQDNACodecConfig(PreTrainedConfig):
             )
         if min(sizes) < 2:
             raise ValueError(f"codebook_sizes {sizes}: a codebook needs at least 2 entries")
+        if self.codec_stride not in CODEC_STRIDES:
+            raise ValueError(f"codec_stride={self.codec_stride} must be one of {', '.join(map(str, CODEC_STRIDES))}")
         for name in ("kernel_size", "stem_kernel_size"):
             if getattr(self, name) % 2 == 0 or getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be odd, so that a position keeps its place")
@@ -240,6 +254,16 @@ class VQDNAConfig(ModernBertConfig):
             self.layer_types: list[str] | None = self._layer_types(every)
         super().__post_init__(**kwargs)
         self.validate_vqdna()
+
+    @property
+    def max_input_tokens(self) -> int:
+        """The longest input in tokens, special tokens included, when rotary positions are not scaled.
+
+        `max_position_embeddings` counts the backbone's positions; with `codec_stride` s each stands for s nucleotides,
+        and special tokens and broken patches take some.
+        """
+        stride = self.codec_config.codec_stride
+        return self.max_position_embeddings if stride == 1 else (self.max_position_embeddings - SPARE_PATCHES) * stride
 
     def _layer_types(self, global_attn_every_n_layers: int) -> list[str]:
         return [

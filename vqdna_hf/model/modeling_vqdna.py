@@ -1,8 +1,9 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """The language model: a learned vocabulary (the codec's encoder) in front of a stock ModernBERT, and its heads.
 
-Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, H hidden size.
-Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide i.
+Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, H hidden size, s stride, M patches
+of s nucleotides. Position = nucleotide: behind `[CLS]`, hidden state i + 1 belongs to nucleotide i, for every
+`codec_stride`. With s > 1 the backbone reads one position for each code, and what it says is up-sampled.
 """
 
 import copy
@@ -27,11 +28,13 @@ from .modeling_vqdna_codec import (
     VQDNACodecModel,
     init_codec_weights,
     own_class,
+    upsample,
 )
+from .patching_vqdna import Patches, lay_out
 
 # The two below are needed directly for nothing but loading: older versions of Transformers copy only the files
 # that the modelling file itself names.
-from .quantization_vqdna import NO_CODE
+from .quantization_vqdna import NO_CODE  # noqa: F401
 from .tokenization_vqdna import PAD_ID, is_nucleotide, is_sequence_position, reverse_complement_ids
 
 if TYPE_CHECKING:
@@ -54,10 +57,12 @@ class VQDNAModelOutput(ModelOutput):
 
     Attributes:
         last_hidden_state: (B, L, H).
-        hidden_states: a tuple of (B, L, H), with `output_hidden_states=True`.
-        attentions: a tuple of (B, heads, L, L), with `output_attentions=True` (eager attention).
-        codes: (B, Q, L) code ids, -1 at padding and special tokens; None with `inputs_embeds`.
+        hidden_states: a tuple of (B, L, H), with `output_hidden_states=True`. With s > 1 those before the last are
+            the same for the nucleotides of a patch.
+        attentions: a tuple of (B, heads, M, M), with `output_attentions=True` (eager attention).
+        codes: (B, Q, M) code ids, -1 at padding and special tokens; None with `inputs_embeds`.
         commitment_loss: scalar, when the codec is being trained.
+        patch_hidden_state: (B, M, H), with s > 1: the backbone's answer before it is up-sampled.
     """
 
     last_hidden_state: Tensor | None = None
@@ -65,6 +70,7 @@ class VQDNAModelOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
     codes: Tensor | None = None
     commitment_loss: Tensor | None = None
+    patch_hidden_state: Tensor | None = None
 
 
 @dataclass
@@ -75,9 +81,9 @@ class VQDNAMaskedLMOutput(ModelOutput):
         loss: scalar, the weighted sum of the parts below.
         logits: (B, L, V) over the tokenizer's vocabulary.
         hidden_states, attentions: as in `VQDNAModelOutput`.
-        codes: (B, Q, L) code ids of what the backbone read.
-        code_logits: Q tensors (M, K), at the M positions that have a label and a code, in row-major order.
-        code_targets: (M, Q) the codes of the clean sequence there.
+        codes: (B, Q, M) code ids of what the backbone read.
+        code_logits: Q tensors (P, K), at the P patches that have a label and a code, in row-major order.
+        code_targets: (P, Q) the codes of the clean sequence there.
         nucleotide_loss, code_loss, commitment_loss: scalars.
     """
 
@@ -199,6 +205,10 @@ class VQDNAModel(VQDNAPreTrainedModel):
         self.codec = VQDNACodecEncoder(config.codec_config)
         self.code_projection = nn.Linear(config.codec_config.codebook_dim, config.hidden_size, bias=False)
         self.backbone = ModernBertModel(config)
+        self.stride = config.codec_config.codec_stride
+        self.upsample: nn.Linear | None = None
+        if self.stride > 1:
+            self.upsample = nn.Linear(config.hidden_size, self.stride * config.hidden_size)
         self.post_init()
         self.train(self.training)
 
@@ -230,27 +240,39 @@ class VQDNAModel(VQDNAPreTrainedModel):
         types = {found.get("rope_type", "default") for found in parameters if isinstance(found, dict)}
         return bool(types - {"default"})
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> VQDNACodecEncoderOutput:
-        """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D). Moves no codebook."""
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, patches: Patches | None = None
+    ) -> VQDNACodecEncoderOutput:
+        """Turn nucleotide ids (B, L) into codes (B, Q, M) and code vectors (B, M, D). Moves no codebook."""
         with torch.no_grad():
-            return self.codec(input_ids, attention_mask, update_codebooks=False, return_loss=False)
+            return self.codec(input_ids, attention_mask, update_codebooks=False, return_loss=False, patches=patches)
 
-    def _embed(
-        self, input_ids: Tensor, attention_mask: Tensor, hidden_codes: Tensor | None
-    ) -> tuple[Tensor, VQDNACodecEncoderOutput]:
+    def _embed(self, patches: Patches, hidden_codes: Tensor | None) -> tuple[Tensor, VQDNACodecEncoderOutput]:
         if self.config.freeze_codec:
-            encoded = self.encode(input_ids, attention_mask)
+            encoded = self.encode(patches.grid_ids, patches=patches)
         else:
-            clean = is_nucleotide(input_ids) & attention_mask.bool()
-            encoded = self.codec(input_ids, attention_mask, loss_mask=clean, return_loss=self.training)
+            clean = is_nucleotide(patches.ids).any(-1)
+            encoded = self.codec(patches.grid_ids, loss_mask=clean, return_loss=self.training, patches=patches)
         table = self.get_input_embeddings()
-        own_vector = (~is_nucleotide(input_ids)).unsqueeze(-1)
-        embeddings = self.code_projection(encoded.quantized) + table(input_ids) * own_vector
+        if patches.stride == 1:
+            own = table(patches.grid_ids) * (~is_nucleotide(patches.grid_ids)).unsqueeze(-1)
+        else:
+            own = self._own_vectors(patches)
+        embeddings = self.code_projection(encoded.quantized) + own
         if hidden_codes is not None:
             # Through the table's forward: FSDP gathers its weight for that alone.
-            mask_vector = table(input_ids.new_tensor([[self.config.mask_token_id]])).to(embeddings.dtype)
-            embeddings = torch.where(hidden_codes.unsqueeze(-1), mask_vector, embeddings)
+            mask_vector = table(patches.grid_ids.new_tensor([[self.config.mask_token_id]])).to(embeddings.dtype)
+            embeddings = torch.where(patches.any(hidden_codes).unsqueeze(-1), mask_vector, embeddings)
         return embeddings, encoded
+
+    def _own_vectors(self, patches: Patches) -> Tensor:
+        """(B, M, H): a special token's vector; in a patch of a sequence the sum of those of `[MASK]` and N, over s."""
+        ids = patches.ids
+        own = ~is_nucleotide(ids) & (ids != PAD_ID)
+        share = torch.where(is_sequence_position(patches.first_ids), 1 / self.stride, 1.0)
+        counts = (F.one_hot(ids.long(), self.config.vocab_size) * own.unsqueeze(-1)).sum(2) * share.unsqueeze(-1)
+        table = self.get_input_embeddings()(torch.arange(self.config.vocab_size, device=ids.device))
+        return counts.to(table.dtype) @ table
 
     @can_return_tuple
     def forward(
@@ -268,7 +290,8 @@ class VQDNAModel(VQDNAPreTrainedModel):
             input_ids: (B, L) nucleotide ids with special tokens.
             attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
             position_ids: (B, L) or (1, L), for the rotary positions.
-            inputs_embeds: (B, L, H) instead of `input_ids`; the codec is passed by.
+            inputs_embeds: (B, M, H) instead of `input_ids`; the codec is passed by, and s positions are answered for
+                each.
             hidden_codes: (B, L) boolean, positions whose code the backbone must not see (`mask_level="code"`).
             kwargs: what Transformers' models take: `output_hidden_states`, `output_attentions`, `return_dict`.
 
@@ -278,21 +301,18 @@ class VQDNAModel(VQDNAPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
-        length = (inputs_embeds if input_ids is None else input_ids).shape[1]  # type: ignore[union-attr]
-        if length > self.config.max_position_embeddings and not self._scales_positions():
-            raise ValueError(
-                f"the input has {length} positions, special tokens included, and the model reads at most "
-                f"{self.config.max_position_embeddings}: split it into windows"
-            )
-        encoded = VQDNACodecEncoderOutput()
+        if self.stride > 1:
+            self._refuse_for_strides(attention_mask, position_ids)
+        encoded, patches = VQDNACodecEncoderOutput(), None
         if input_ids is not None:
-            if attention_mask is None:
-                attention_mask = (input_ids != self.config.pad_token_id).long()
             # A caller may bring a mask for attention (4-d, or one a layer type): padding is then [PAD] alone.
-            padding = _padding_mask(attention_mask)
-            if padding is None:
-                padding = input_ids != self.config.pad_token_id
-            inputs_embeds, encoded = self._embed(input_ids, padding, hidden_codes)
+            patches = lay_out(input_ids, _padding_mask(attention_mask), self.stride)
+            self._refuse_length(patches.first_ids.shape[1], input_ids.shape[1])
+            if attention_mask is None or self.stride > 1:
+                attention_mask = (patches.first_ids != self.config.pad_token_id).long()
+            inputs_embeds, encoded = self._embed(patches, hidden_codes)
+        else:
+            self._refuse_length(inputs_embeds.shape[1], inputs_embeds.shape[1])  # type: ignore[union-attr]
         # return_dict: the outer model answers with a tuple where the configuration asks for one, the inner never.
         outputs = self.backbone(
             inputs_embeds=inputs_embeds,
@@ -301,13 +321,41 @@ class VQDNAModel(VQDNAPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
+        return self._to_tokens(outputs, encoded, patches)
+
+    def _to_tokens(self, outputs: Any, encoded: VQDNACodecEncoderOutput, patches: Patches | None) -> VQDNAModelOutput:
+        """One state a token out of one a patch."""
+        states, hidden_states = outputs.last_hidden_state, outputs.hidden_states
+        if self.upsample is not None:
+            states = upsample(states, self.upsample, self.stride)
+            if patches is not None:
+                states = patches.to_tokens(states)
+            if hidden_states is not None and patches is not None:
+                hidden_states = (*(patches.spread(layer) for layer in hidden_states[:-1]), states)
         return VQDNAModelOutput(
-            last_hidden_state=outputs.last_hidden_state,
-            hidden_states=outputs.hidden_states,
+            last_hidden_state=states,
+            hidden_states=hidden_states,
             attentions=outputs.attentions,
             codes=encoded.codes,
             commitment_loss=encoded.commitment_loss,
+            patch_hidden_state=None if self.upsample is None else outputs.last_hidden_state,
         )
+
+    def _refuse_length(self, positions: int, tokens: int) -> None:
+        longest = self.config.max_position_embeddings
+        if positions > longest and not self._scales_positions():
+            codes = "" if self.stride == 1 else f" in {tokens} tokens ({self.stride} nucleotides a position)"
+            raise ValueError(
+                f"the input has {positions} positions{codes}, special tokens included, and the model reads at most "
+                f"{longest}: split it into windows"
+            )
+
+    def _refuse_for_strides(self, attention_mask: Any, position_ids: Tensor | None) -> None:
+        if position_ids is not None or (attention_mask is not None and _padding_mask(attention_mask) is None):
+            raise ValueError(
+                f"position_ids and masks of attention are for codec_stride 1: with {self.stride} the backbone's "
+                "positions are not those of input_ids"
+            )
 
 
 def first_position(hidden: Tensor, input_ids: Tensor | None, padding: Tensor | None) -> Tensor:
@@ -446,22 +494,27 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         loss = self.config.nucleotide_loss_weight * result.nucleotide_loss
         if len(self.code_decoders) and input_ids is not None:
             clean_ids = torch.where(counted, labels, input_ids)
-            codes = outputs.codes
-            if hidden_codes is None:
-                codes = self.vqdna.encode(clean_ids, _padding_mask(attention_mask)).codes
+            patches = lay_out(clean_ids, _padding_mask(attention_mask), self.vqdna.stride)
             # At masked positions only: logits over thousands of entries at every position would dwarf the backbone.
             # Their number depends on the data: here alone a compiled forward breaks into two graphs.
-            positions = (counted & (codes[:, 0] != NO_CODE)).flatten().nonzero().squeeze(-1)
-            code_loss = self._predict_codes(result, states, codes, positions)
-            loss = loss + self.config.code_loss_weight * code_loss
+            labelled = patches.any(counted) & is_sequence_position(patches.first_ids)
+            positions = labelled.flatten().nonzero().squeeze(-1)
+            if hidden_codes is None:
+                result.code_targets = self.vqdna.codec.codes_at(patches, positions)
+            else:
+                result.code_targets = outputs.codes.transpose(1, 2).flatten(0, 1)[positions]
+            if outputs.patch_hidden_state is None:
+                states = states.flatten(0, 1)[positions]
+            else:
+                states = self.head(outputs.patch_hidden_state.flatten(0, 1)[positions])
+            loss = loss + self.config.code_loss_weight * self._predict_codes(result, states)
         result.loss = _share(_add_commitment(loss, outputs.commitment_loss, self.config), counted, num_items_in_batch)
         # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
         return VQDNAMaskedLMOutput(**result)
 
-    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor, codes: Tensor, positions: Tensor) -> Tensor:
-        states = states.flatten(0, 1)[positions]
-        targets = codes.transpose(1, 2).flatten(0, 1)[positions]
-        result.code_targets = targets
+    def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor) -> Tensor:
+        """The loss of the codes at the states' positions, (P, H); sets the output's fields."""
+        targets: Tensor = result.code_targets
         result.code_logits = tuple(decoder(states) for decoder in self.code_decoders)
         losses = [
             F.cross_entropy(logits.float(), target, reduction="sum") / max(target.shape[0], 1)

@@ -1,8 +1,9 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """The learned vocabulary: nucleotides -> latents -> codes -> nucleotides (a VQ-VAE, Li et al. 2024, section 3.2).
 
-Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, C width of the blocks.
-Position = nucleotide: the code at position i of `input_ids` belongs to the nucleotide at position i.
+Shape letters: B batch, L positions, Q quantizers, K codebook size, D code width, C width of the blocks, s stride, M
+patches of s nucleotides. Position = nucleotide: logits at position i of `input_ids` belong to the nucleotide at
+position i, and with `codec_stride=1` so does its code: then M = L. Otherwise see `patching_vqdna`.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_vqdna import CUSTOM_PIPELINES, VQDNACodecConfig
+from .patching_vqdna import Patches, lay_out
 from .quantization_vqdna import NO_CODE, Codebook, HierarchicalResidualQuantizer, code_counts, usage_and_perplexity
 from .tokenization_vqdna import (
     FIRST_NUCLEOTIDE_ID,
@@ -44,10 +46,10 @@ class VQDNACodecEncoderOutput(ModelOutput):
     """What encoding returns.
 
     Attributes:
-        codes: (B, Q, L) code ids, coarse to fine; -1 at padding and special tokens.
-        quantized: (B, L, D) code vectors, mean over levels; zero at padding and special tokens.
+        codes: (B, Q, M) code ids, coarse to fine; -1 at padding and special tokens.
+        quantized: (B, M, D) code vectors, mean over levels; zero at padding and special tokens.
         commitment_loss: scalar, or None when not asked for.
-        hidden_states: a tuple of (B, L, C), behind the stem and each block, when asked for.
+        hidden_states: a tuple of (B, M, C), behind the stem and each block, when asked for.
     """
 
     codes: Tensor | None = None
@@ -63,15 +65,15 @@ class VQDNACodecOutput(ModelOutput):
     Attributes:
         loss: scalar, the weighted sum of the parts below.
         logits: (B, L, 4) of A, C, G, T at each position.
-        codes: (B, Q, L) code ids, -1 at padding and special tokens.
-        quantized: (B, L, D) code vectors, mean over levels.
+        codes: (B, Q, M) code ids, -1 at padding and special tokens.
+        quantized: (B, M, D) code vectors, mean over levels.
         reconstruction_loss: scalar, cross-entropy of `logits` on A, C, G, T positions.
         commitment_loss: scalar, mean over levels.
         window_loss: scalar, for `objective="window"`.
-        window_logits: (B, L, 2 * radius + 1, 4), for `objective="window"`.
+        window_logits: (B, M, 2 * radius + s, 4), for `objective="window"`.
         perplexity: (Q,) exp(entropy) of each level's codes in this batch, detached.
         codebook_usage: (Q,) share of each codebook's entries used in this batch, detached.
-        hidden_states: the encoder's, a tuple of (B, L, C) behind the stem and each block, with
+        hidden_states: the encoder's, a tuple of (B, M, C) behind the stem and each block, with
             `output_hidden_states=True`.
     """
 
@@ -132,7 +134,8 @@ class VQDNACodecEncoder(nn.Module):
         self.stem = VQDNAConv1d(NUM_NUCLEOTIDES, config.stem_size, kernel, padding=kernel // 2)
         self.stem_norm = nn.LayerNorm(config.stem_size, eps=config.norm_eps)
         # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
-        self.stem_projection = nn.Linear(config.stem_size, config.hidden_size)
+        # With a stride it reads the s nucleotides of a patch at once: a convolution whose kernel is its stride.
+        self.stem_projection = nn.Linear(config.codec_stride * config.stem_size, config.hidden_size)
         self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
         self.tap_norms = nn.ModuleList(
             nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in config.tap_positions or ()
@@ -144,37 +147,26 @@ class VQDNACodecEncoder(nn.Module):
             config.codebook_sizes or [], config.codebook_dim, config.decay, float(config.dead_code_threshold)
         )
 
-    def latents(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        hidden_states: list[Tensor] | None = None,
-    ) -> tuple[list[Tensor], Tensor]:
-        """The taps before quantization.
+    def taps(self, patches: Patches, hidden_states: list[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
+        """What the blocks give at each tap, before its norm and projection.
 
         Args:
-            input_ids: (B, L) nucleotide ids, with or without special tokens.
-            attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
-            hidden_states: a list that takes what comes out of the stem and of each block, (B, L, C).
+            patches: of `lay_out`.
+            hidden_states: a list that takes what comes out of the stem and of each block, (B, M, C).
 
         Returns:
-            Q tensors (B, L, D), and the boolean mask (B, L) of positions that stand for a nucleotide.
-
-        Raises:
-            ValueError: if L is 0.
+            Q tensors (B, M, C), and the boolean mask (B, M) of positions that stand for nucleotides.
         """
-        if input_ids.shape[1] == 0:
-            raise ValueError("input_ids has length 0: there is no sequence to encode")
-        mask = is_sequence_position(input_ids)
-        if attention_mask is not None:
-            mask = mask & attention_mask.bool()
-        nucleotide_ids = torch.arange(NUM_NUCLEOTIDES, device=input_ids.device) + FIRST_NUCLEOTIDE_ID
-        one_hot = (input_ids.unsqueeze(-1) == nucleotide_ids) & mask.unsqueeze(-1)
+        ids, mask = patches.grid_ids, is_sequence_position(patches.first_ids)
+        nucleotide_ids = torch.arange(NUM_NUCLEOTIDES, device=ids.device) + FIRST_NUCLEOTIDE_ID
         dtype = self.stem.weight.dtype
+        x = F.gelu(self.stem_norm(self.stem((ids.unsqueeze(-1) == nucleotide_ids).to(dtype))))
         weight = mask.unsqueeze(-1).to(dtype)
-        x = F.gelu(self.stem_norm(self.stem(one_hot.to(dtype))))
+        if patches.stride > 1:
+            x = x * is_sequence_position(ids).unsqueeze(-1).to(dtype)
+            x = x.reshape(*mask.shape, -1)
         x = self.stem_projection(x) * weight
-        taps: list[Tensor] = []
+        tapped: list[Tensor] = []
         if hidden_states is not None:
             hidden_states.append(x)
         for position, block in enumerate(self.blocks, start=1):
@@ -182,9 +174,54 @@ class VQDNACodecEncoder(nn.Module):
             if hidden_states is not None:
                 hidden_states.append(x)
             if position in (self.config.tap_positions or ()):
-                level = len(taps)
-                taps.append(self.tap_projections[level](self.tap_norms[level](x)) * weight)
-        return taps, mask
+                tapped.append(x)
+        return tapped, mask
+
+    def project(self, tapped: list[Tensor]) -> list[Tensor]:
+        """The taps as the quantizer reads them: Q tensors (..., C) -> (..., D)."""
+        layers = zip(self.tap_projections, self.tap_norms, tapped, strict=True)
+        return [projection(norm(x)) for projection, norm, x in layers]
+
+    def latents(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        hidden_states: list[Tensor] | None = None,
+        patches: Patches | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """The taps before quantization.
+
+        Args:
+            input_ids: (B, L) nucleotide ids, with or without special tokens.
+            attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
+            hidden_states: a list that takes what comes out of the stem and of each block, (B, M, C).
+            patches: of `lay_out`, where the caller has them; the two above are then not read.
+
+        Returns:
+            Q tensors (B, M, D), and the boolean mask (B, M) of positions that stand for nucleotides.
+
+        Raises:
+            ValueError: if L is 0.
+        """
+        if patches is None:
+            patches = lay_out(input_ids, attention_mask, self.config.codec_stride)
+        tapped, mask = self.taps(patches, hidden_states)
+        weight = mask.unsqueeze(-1).to(tapped[0].dtype)
+        return [latent * weight for latent in self.project(tapped)], mask
+
+    @torch.no_grad()
+    def codes_at(self, patches: Patches, positions: Tensor) -> Tensor:
+        """The codes at some positions alone, (P, Q): what lies behind the blocks is not computed elsewhere.
+
+        Args:
+            patches: of `lay_out`.
+            positions: (P,) numbers of patches in the flattened batch, that all stand for nucleotides.
+        """
+        tapped, _ = self.taps(patches)
+        chosen = [x.flatten(0, 1)[positions] for x in tapped]
+        return (
+            self.quantizer([x.unsqueeze(0) for x in self.project(chosen)], return_loss=False, update=False).codes[0].T
+        )
 
     def forward(
         self,
@@ -194,18 +231,19 @@ class VQDNACodecEncoder(nn.Module):
         update_codebooks: bool = True,
         return_loss: bool = True,
         output_hidden_states: bool = False,
+        patches: Patches | None = None,
     ) -> VQDNACodecEncoderOutput:
         """Encode (B, L) nucleotide ids; see `latents` for the arguments that are not described here.
 
         Args:
-            loss_mask: (B, L) boolean, the positions that count in the loss and move the codebooks; default all
+            loss_mask: (B, M) boolean, the positions that count in the loss and move the codebooks; default all
                 that have a code.
             update_codebooks: whether the codebooks may move; they never do in `eval()`.
             return_loss: whether to compute the commitment loss.
             output_hidden_states: whether to return what comes out of the stem and of each block.
         """
         hidden_states: list[Tensor] | None = [] if output_hidden_states else None
-        taps, mask = self.latents(input_ids, attention_mask, hidden_states)
+        taps, mask = self.latents(input_ids, attention_mask, hidden_states, patches)
         result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
         return VQDNACodecEncoderOutput(
             codes=result.codes,
@@ -215,24 +253,38 @@ class VQDNACodecEncoder(nn.Module):
         )
 
 
+def upsample(x: Tensor, layer: nn.Linear, stride: int) -> Tensor:
+    """One vector a patch to one a nucleotide: (B, M, C) -> (B, M * s, C), the patch's own plus a part by place."""
+    batch, patches, width = x.shape
+    return (x.unsqueeze(2) + layer(x).view(batch, patches, stride, width)).view(batch, patches * stride, width)
+
+
 class VQDNACodecDecoder(nn.Module):
-    """The encoder mirrored: projection, blocks, two de-convolutions back to four nucleotides."""
+    """The encoder mirrored: projection, blocks, up-sampling with a stride, two de-convolutions to four nucleotides."""
 
     def __init__(self, config: VQDNACodecConfig) -> None:
         super().__init__()
         kernel = config.stem_kernel_size
         self.projection = nn.Linear(config.codebook_dim, config.hidden_size)
         self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
+        self.stride = config.codec_stride
+        self.upsample: nn.Linear | None = None
+        if self.stride > 1:
+            self.upsample = nn.Linear(config.hidden_size, self.stride * config.hidden_size)
         self.unstem = nn.ConvTranspose1d(config.hidden_size, config.stem_size, kernel, padding=kernel // 2)
         self.unstem_norm = nn.LayerNorm(config.stem_size, eps=config.norm_eps)
         self.output = nn.ConvTranspose1d(config.stem_size, NUM_NUCLEOTIDES, kernel, padding=kernel // 2)
 
     def forward(self, quantized: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, D) code vectors, (B, L) boolean -> (B, L, 4) logits of A, C, G, T."""
+        """(B, M, D) code vectors, (B, M) boolean -> (B, M * s, 4) logits of A, C, G, T."""
         weight = mask.unsqueeze(-1).to(quantized.dtype)
         x = self.projection(quantized) * weight
         for block in self.blocks:
             x = block(x, weight)
+        if self.upsample is not None:
+            x = upsample(x, self.upsample, self.stride)
+            weight = weight.repeat_interleave(self.stride, 1)
+            x = x * weight
         x = F.gelu(self.unstem_norm(self.unstem(x.transpose(1, 2)).transpose(1, 2))) * weight
         return self.output(x.transpose(1, 2)).transpose(1, 2)
 
@@ -416,7 +468,8 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         self.decoder = VQDNACodecDecoder(config)
         self.window_head: nn.Linear | None = None
         if config.objective == "window":
-            self.window_head = nn.Linear(config.codebook_dim, (2 * config.window_radius + 1) * NUM_NUCLEOTIDES)
+            predicted = 2 * config.window_radius + config.codec_stride
+            self.window_head = nn.Linear(config.codebook_dim, predicted * NUM_NUCLEOTIDES)
         self.post_init()
 
     def get_input_embeddings(self) -> None:
@@ -431,25 +484,32 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         update_codebooks: bool = False,
         return_loss: bool = False,
         output_hidden_states: bool = False,
+        patches: Patches | None = None,
     ) -> VQDNACodecEncoderOutput:
-        """Turn nucleotide ids (B, L) into codes (B, Q, L) and code vectors (B, L, D).
+        """Turn nucleotide ids (B, L) into codes (B, Q, M) and code vectors (B, M, D).
 
         Padding changes nothing: a sequence has the same codes alone, padded, or in any batch. Two sequences of a pair
         are one input: next to the `[SEP]` between them, codes see a few nucleotides of the other. Distances are fp32 in
         every dtype, latents are not: bf16 may choose another entry where two are nearly as near. See
         `VQDNACodecEncoder` for the arguments; the codebooks move only when asked to, and only in `train()`.
         """
-        return self.encoder(input_ids, attention_mask, loss_mask, update_codebooks, return_loss, output_hidden_states)
+        return self.encoder(
+            input_ids, attention_mask, loss_mask, update_codebooks, return_loss, output_hidden_states, patches
+        )
 
     def decode(
         self, codes: Tensor | None = None, quantized: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Turn codes, or code vectors, into logits (B, L, 4) of A, C, G, T.
+        """Turn codes, or code vectors, into logits (B, M * s, 4) of A, C, G, T.
 
         Args:
-            codes: (B, Q, L); -1 marks a position without a nucleotide.
-            quantized: (B, L, D), instead of codes.
-            mask: (B, L) boolean, with `quantized`: the positions that stand for a nucleotide; default all.
+            codes: (B, Q, M); -1 marks a position without nucleotides.
+            quantized: (B, M, D), instead of codes.
+            mask: (B, M) boolean, with `quantized`: the positions that stand for nucleotides; default all.
+
+        Returns:
+            With `codec_stride` s > 1 the s nucleotides of each code in turn, those that its sequence does not have
+            (the last code may stand for fewer) and those of special tokens included.
 
         Raises:
             ValueError: if not exactly one of `codes` and `quantized` is given, or a code does not exist.
@@ -490,41 +550,45 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         if self.training and self.config.corruption_rate > 0:
             hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.corruption_rate
             visible = torch.where(hidden & clean, MASK_ID, input_ids)
-        encoded = self.encode(visible, attention_mask, clean, True, return_loss, output_hidden_states)
+        patches = lay_out(visible, attention_mask, self.config.codec_stride)
+        counted = patches.any(clean)
+        encoded = self.encode(visible, attention_mask, counted, True, return_loss, output_hidden_states, patches)
         codes: Tensor = encoded.codes
         quantized: Tensor = encoded.quantized
         # With the window objective the decoder only learns to read the vocabulary, not to shape it.
         readable = quantized if self.window_head is None else quantized.detach()
-        logits = self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE)
+        logits = patches.to_tokens(self.decode(quantized=readable, mask=codes[:, 0] != NO_CODE))
         output = VQDNACodecOutput(logits=logits, codes=codes, quantized=quantized, hidden_states=encoded.hidden_states)
         if return_loss:
-            targets = torch.where(clean, input_ids.long() - FIRST_NUCLEOTIDE_ID, IGNORED)
-            self._add_losses(output, targets, encoded.commitment_loss)
+            output.commitment_loss = encoded.commitment_loss
+            self._add_losses(output, torch.where(clean, input_ids.long() - FIRST_NUCLEOTIDE_ID, IGNORED), patches)
+            self._add_metrics(output, counted)
             # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
             output = VQDNACodecOutput(**output)
         if not (self.config.return_dict if return_dict is None else return_dict):
             return output.to_tuple()
         return output
 
-    def _add_losses(self, output: VQDNACodecOutput, targets: Tensor, commitment_loss: Tensor) -> None:
-        output.commitment_loss = commitment_loss
+    def _add_losses(self, output: VQDNACodecOutput, targets: Tensor, patches: Patches) -> None:
         output.reconstruction_loss = _mean_cross_entropy(output.logits, targets)
+        commitment_loss: Tensor = output.commitment_loss
         output.loss = output.reconstruction_loss + self.config.commitment_weight * commitment_loss
         if self.window_head is not None:
             logits = self.window_head(output.quantized)
-            output.window_logits = logits.view(*targets.shape, -1, NUM_NUCLEOTIDES)
-            output.window_loss = _mean_cross_entropy(
-                output.window_logits, window_targets(targets, self.config.window_radius)
-            )
+            output.window_logits = logits.view(*logits.shape[:2], -1, NUM_NUCLEOTIDES)
+            wanted = window_targets(patches.to_grid(targets, IGNORED), self.config.window_radius, patches.stride)
+            output.window_loss = _mean_cross_entropy(output.window_logits, wanted)
             output.loss = output.loss + output.window_loss
-        with torch.no_grad():
-            counted = torch.where((targets != IGNORED).unsqueeze(1), output.codes, NO_CODE)
-            metrics = [
-                usage_and_perplexity(code_counts(level, size))
-                for level, size in zip(counted.unbind(1), self.config.codebook_sizes or (), strict=True)
-            ]
-            output.codebook_usage = torch.stack([usage for usage, _ in metrics])
-            output.perplexity = torch.stack([perplexity for _, perplexity in metrics])
+
+    @torch.no_grad()
+    def _add_metrics(self, output: VQDNACodecOutput, counted: Tensor) -> None:
+        codes = torch.where(counted.unsqueeze(1), output.codes, NO_CODE)
+        metrics = [
+            usage_and_perplexity(code_counts(level, size))
+            for level, size in zip(codes.unbind(1), self.config.codebook_sizes or (), strict=True)
+        ]
+        output.codebook_usage = torch.stack([usage for usage, _ in metrics])
+        output.perplexity = torch.stack([perplexity for _, perplexity in metrics])
 
 
 def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -533,16 +597,19 @@ def _mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return total / (targets != IGNORED).sum().clamp(min=1)
 
 
-def window_targets(targets: Tensor, radius: int) -> Tensor:
-    """For each target position the targets at offsets -radius..radius: (B, L) -> (B, L, 2 * radius + 1).
+def window_targets(targets: Tensor, radius: int, stride: int = 1) -> Tensor:
+    """For each patch the targets from `radius` before it to `radius` behind it: (B, M * s) -> (B, M, 2 * radius + s).
 
-    Positions that are no target themselves predict nothing: a `[CLS]` or padding has no code to predict from.
+    Patches without a target of their own predict nothing: a `[CLS]` or padding has no code to predict from.
 
     >>> window_targets(torch.tensor([[0, 1, 2, -100]]), 1)[0].tolist()
     [[-100, 0, 1], [0, 1, 2], [1, 2, -100], [-100, -100, -100]]
+    >>> window_targets(torch.tensor([[0, 1, 2, 3]]), 1, stride=2)[0].tolist()
+    [[-100, 0, 1, 2], [1, 2, 3, -100]]
     """
-    windows = F.pad(targets, (radius, radius), value=IGNORED).unfold(-1, 2 * radius + 1, 1)
-    return torch.where((targets != IGNORED).unsqueeze(-1), windows, IGNORED)
+    windows = F.pad(targets, (radius, radius), value=IGNORED).unfold(-1, 2 * radius + stride, stride)
+    own = (targets != IGNORED).view(*windows.shape[:2], stride).any(-1, keepdim=True)
+    return torch.where(own, windows, IGNORED)
 
 
 VQDNACodecModel.register_for_auto_class("AutoModel")
