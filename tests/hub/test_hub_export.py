@@ -57,6 +57,7 @@ def test_the_folder_is_complete(kind: str, tmp_path: Path) -> None:
         "handler.py",
         "modeling_vqdna_codec.py",
         "pipeline_vqdna.py",
+        "patching_vqdna.py",
         "quantization_vqdna.py",
         "tokenization_vqdna.py",
     }
