@@ -48,8 +48,9 @@ int8: $(STAMP)  ## the tests of int8 quantization, with torchao
 		--constraint constraints.txt --no-deps --target $(INT8) torchao
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(INT8) $(BIN)/python -m pytest tests/model/test_int8.py
 
-bench: $(STAMP)  ## the speed of readers, tokenizer and data plane on this machine
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
+bench: $(STAMP)  ## speed and memory beside the peers, into benchmarks/RESULTS.md; then readers and data plane (an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/bench_speed.py
 	$(BIN)/python benchmarks/bench_readers.py
 	$(BIN)/python benchmarks/bench_data_plane.py
 
