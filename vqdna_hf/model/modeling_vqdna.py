@@ -240,12 +240,13 @@ class VQDNAModel(VQDNAPreTrainedModel):
         types = {found.get("rope_type", "default") for found in parameters if isinstance(found, dict)}
         return bool(types - {"default"})
 
-    def encode(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, patches: Patches | None = None
-    ) -> VQDNACodecEncoderOutput:
-        """Turn nucleotide ids (B, L) into codes (B, Q, M) and code vectors (B, M, D). Moves no codebook."""
+    def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> VQDNACodecEncoderOutput:
+        """Turn nucleotide ids (B, L) into codes (B, Q, M) and code vectors (B, M, D). Moves no codebook.
+
+        See `VQDNACodecEncoder.forward` for the other arguments.
+        """
         with torch.no_grad():
-            return self.codec(input_ids, attention_mask, update_codebooks=False, return_loss=False, patches=patches)
+            return self.codec(input_ids, attention_mask, update_codebooks=False, return_loss=False, **kwargs)
 
     def _embed(self, patches: Patches, hidden_codes: Tensor | None) -> tuple[Tensor, VQDNACodecEncoderOutput]:
         if self.config.freeze_codec:
@@ -500,7 +501,8 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             labelled = patches.any(counted) & is_sequence_position(patches.first_ids)
             positions = labelled.flatten().nonzero().squeeze(-1)
             if hidden_codes is None:
-                result.code_targets = self.vqdna.codec.codes_at(patches, positions)
+                encoded = self.vqdna.encode(clean_ids, patches=patches, positions=positions)
+                result.code_targets = encoded.codes[0].T
             else:
                 result.code_targets = outputs.codes.transpose(1, 2).flatten(0, 1)[positions]
             if outputs.patch_hidden_state is None:

@@ -209,20 +209,6 @@ class VQDNACodecEncoder(nn.Module):
         weight = mask.unsqueeze(-1).to(tapped[0].dtype)
         return [latent * weight for latent in self.project(tapped)], mask
 
-    @torch.no_grad()
-    def codes_at(self, patches: Patches, positions: Tensor) -> Tensor:
-        """The codes at some positions alone, (P, Q): what lies behind the blocks is not computed elsewhere.
-
-        Args:
-            patches: of `lay_out`.
-            positions: (P,) numbers of patches in the flattened batch, that all stand for nucleotides.
-        """
-        tapped, _ = self.taps(patches)
-        chosen = [x.flatten(0, 1)[positions] for x in tapped]
-        return (
-            self.quantizer([x.unsqueeze(0) for x in self.project(chosen)], return_loss=False, update=False).codes[0].T
-        )
-
     def forward(
         self,
         input_ids: Tensor,
@@ -232,6 +218,7 @@ class VQDNACodecEncoder(nn.Module):
         return_loss: bool = True,
         output_hidden_states: bool = False,
         patches: Patches | None = None,
+        positions: Tensor | None = None,
     ) -> VQDNACodecEncoderOutput:
         """Encode (B, L) nucleotide ids; see `latents` for the arguments that are not described here.
 
@@ -241,7 +228,15 @@ class VQDNACodecEncoder(nn.Module):
             update_codebooks: whether the codebooks may move; they never do in `eval()`.
             return_loss: whether to compute the commitment loss.
             output_hidden_states: whether to return what comes out of the stem and of each block.
+            positions: (P,) numbers of positions in the flattened batch that all stand for nucleotides: only there is
+                anything computed behind the blocks, and the answer is codes alone, (1, Q, P).
         """
+        if positions is not None:
+            # In forward, since that is where FSDP gathers the weights.
+            if patches is None:
+                patches = lay_out(input_ids, attention_mask, self.config.codec_stride)
+            chosen = [x.flatten(0, 1)[positions].unsqueeze(0) for x in self.taps(patches)[0]]
+            return VQDNACodecEncoderOutput(codes=self.quantizer(self.project(chosen), None, None, False, False).codes)
         hidden_states: list[Tensor] | None = [] if output_hidden_states else None
         taps, mask = self.latents(input_ids, attention_mask, hidden_states, patches)
         result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
