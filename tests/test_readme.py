@@ -19,7 +19,7 @@ from vqdna_hf.hub import export
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["data", "training", "inference", "evaluation", "hub"]
-PAGES = ["README.md", "examples/README.md", "docs/files.md", "docs/hub.md", "docs/switches.md"]
+PAGES = ["README.md", "examples/README.md", "docs/files.md", "docs/hub.md", "docs/speed.md", "docs/switches.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 

@@ -21,6 +21,7 @@ from vqdna_hf import (
     VQDNAModel,
 )
 from vqdna_hf.hub import export
+from vqdna_hf.hub.publishable import check_publishable
 
 IDS = torch.tensor([[2, 5, 6, 7, 8, 8, 5, 9, 3]])
 CLASSES = {
@@ -57,6 +58,7 @@ def test_the_folder_is_complete(kind: str, tmp_path: Path) -> None:
         "handler.py",
         "modeling_vqdna_codec.py",
         "pipeline_vqdna.py",
+        "nearest_vqdna.py",
         "patching_vqdna.py",
         "quantization_vqdna.py",
         "tokenization_vqdna.py",
@@ -82,6 +84,25 @@ def test_the_folder_is_complete(kind: str, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert tokenizer("ACGTTAN")["input_ids"] == IDS[0].tolist()
     assert tokenizer.model_max_length == getattr(model.config, "max_position_embeddings", 8192)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_a_codec_with_a_stride_travels_and_its_tokenizer_reads_what_the_model_reads(
+    stride: int, tmp_path: Path
+) -> None:
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC, codec_stride=stride)).train()
+    codec(torch.randint(5, 9, (4, 40)))
+    model = VQDNAForMaskedLM.from_codec(codec.eval(), **TINY_MODEL).eval()
+    export(model, tmp_path / "model", "---\nlicense: mit\n---\n# A card\n", codec=codec)
+    assert "patching_vqdna.py" in check_publishable(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer.model_max_length == model.config.max_input_tokens == (128 - 4) * stride
+    ids = tokenizer("ACGTTGCA" * 124, truncation=True, return_tensors="pt").input_ids
+    assert ids.shape == (1, 124 * stride)
+    again = VQDNAForMaskedLM.from_pretrained(tmp_path / "model").eval()
+    assert torch.equal(again(ids).logits, model(ids).logits)
+    whole = VQDNACodecModel.from_pretrained(tmp_path / "model", subfolder="codec").eval()
+    assert torch.equal(whole.encode(ids).codes, model(ids).codes)
 
 
 def test_without_a_card_there_is_none(tmp_path: Path) -> None:

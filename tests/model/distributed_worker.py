@@ -1,18 +1,20 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """One of two processes of `test_quantization_distributed.py`, which also runs `train` itself.
 
-It reads the quantizer's file directly: the package would bring Transformers along and cost seconds a process.
+It reads the quantizer's files without the package, which would bring Transformers along and cost seconds a process.
 """
 
-import importlib.util
+import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-QUANTIZATION_FILE = Path(__file__).resolve().parents[2] / "vqdna_hf" / "model" / "quantization_vqdna.py"
+MODEL_FOLDER = Path(__file__).resolve().parents[2] / "vqdna_hf" / "model"
 CODEBOOK_SIZES = [6, 12]
 DIM = 4
 UPDATES = 6
@@ -36,31 +38,57 @@ def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
     return result
 
 
-def train(quantizer: nn.Module, rank: int | None, split: list[float]) -> dict[str, Tensor]:
+class Messages:
+    """Counts what goes between the processes."""
+
+    def __init__(self) -> None:
+        self.counts = {"all_reduce": 0, "all_gather": 0}
+        for name in self.counts:
+            setattr(dist, name, self.counting(name, getattr(dist, name)))
+
+    def counting(self, name: str, function: Callable[..., None]) -> Callable[..., None]:
+        """The same function, which counts its calls."""
+
+        def call(*args: object) -> None:
+            self.counts[name] += 1
+            function(*args)
+
+        return call
+
+    def since(self) -> Tensor:
+        """all_reduce and all_gather calls since the last question."""
+        found = torch.tensor(list(self.counts.values()))
+        self.counts.update(dict.fromkeys(self.counts, 0))
+        return found
+
+
+def train(
+    quantizer: nn.Module, rank: int | None, split: list[float], messages: Messages | None = None
+) -> dict[str, Tensor]:
     """Train on one rank's part of each batch, or on all of it in the ranks' order; the state by step."""
     history: dict[str, Tensor] = {}
     for step, (first, second, mask) in enumerate(batches()):
         cut = round(split[step % len(split)] * len(mask))
         part = slice(None) if rank is None else (slice(0, cut) if rank == 0 else slice(cut, None))
         quantizer([first[part].unsqueeze(0), second[part].unsqueeze(0)], mask[part].unsqueeze(0))
+        if messages is not None:
+            history[f"{step}.messages"] = messages.since()
         history |= {f"{step}.{name}": value.clone() for name, value in quantizer.state_dict().items()}
     return history
 
 
 def main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location("quantization_vqdna", QUANTIZATION_FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["quantization_vqdna"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    package = ModuleType("model_files")
+    package.__path__ = [str(MODEL_FOLDER)]
+    sys.modules["model_files"] = package
+    module = importlib.import_module("model_files.quantization_vqdna")
     # A file as the meeting point: no port that another process could hold.
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    results = {}
+    results, messages = {}, Messages()
     for name, split in SPLITS.items():
         quantizer = module.HierarchicalResidualQuantizer(CODEBOOK_SIZES, DIM, decay=0.5, dead_code_threshold=0.3)
-        results[name] = train(quantizer.train(), rank, split)
+        results[name] = train(quantizer.train(), rank, split, messages)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

@@ -36,7 +36,7 @@ MODELS = {
 }
 CODE_FILES = {
     "configuration_vqdna.py", "modeling_vqdna.py", "modeling_vqdna_codec.py", "pipeline_vqdna.py",
-    "patching_vqdna.py", "quantization_vqdna.py", "tokenization_vqdna.py",
+    "nearest_vqdna.py", "patching_vqdna.py", "quantization_vqdna.py", "tokenization_vqdna.py",
 }  # fmt: skip
 
 # What a user without the package does. Each folder holds input and expected answer beside the weights.

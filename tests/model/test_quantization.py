@@ -1,4 +1,5 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+import copy
 import math
 from collections.abc import Iterator
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqdna_hf.model import quantization_vqdna
+from vqdna_hf.model import nearest_vqdna
 from vqdna_hf.model.quantization_vqdna import (
     NO_CODE,
     Codebook,
@@ -76,7 +77,7 @@ def test_codes_do_not_depend_on_the_chunk_size(limit: int, monkeypatch: pytest.M
         calls.append(len(left))
         return addmm(bias, left, *args, **kwargs)
 
-    monkeypatch.setattr(quantization_vqdna, "_MAX_DISTANCES_PER_CHUNK", limit)
+    monkeypatch.setattr(nearest_vqdna, "_MAX_DISTANCES_PER_CHUNK", limit)
     monkeypatch.setattr(torch, "addmm", counting)
     assert torch.equal(codebook.nearest(vectors), whole)
     # The chunks are made indeed, and none holds more distances than allowed (one row is the least there is).
@@ -453,3 +454,200 @@ def test_the_untrained_codebook_is_the_same_every_time_and_has_no_twins() -> Non
     assert torch.equal(first.embed, second.embed)
     assert len(first.embed.unique(dim=0)) == 512
     assert first.embed.abs().max() <= 1.0
+
+
+# --- one step: what it keeps, what it waits for, and the same result however it is cut ---
+
+
+def plain_step(
+    taps: list[Tensor], embeds: list[Tensor], mask: Tensor, loss_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The HRQ equations in the open: codes (B, Q, L), output, loss; gradients by autograd."""
+    codes: list[Tensor] = []
+    entries: list[Tensor] = []
+    outputs: list[Tensor] = []
+    losses: list[Tensor] = []
+    for tap, embed in zip(taps, embeds, strict=True):
+        residual = 2 * tap.float() - entries[-1] if entries else tap.float()
+        index = torch.cdist(residual, embed.expand(len(tap), -1, -1)).argmin(-1)
+        entries.append(embed[index])
+        outputs.append(entries[-1] + residual - residual.detach())
+        losses.append((residual - entries[-1])[loss_mask].square().mean())
+        codes.append(index.masked_fill(~mask, NO_CODE))
+    output = torch.stack(outputs).mean(0) * mask.unsqueeze(-1)
+    return torch.stack(codes, 1), output, torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("limit", [1 << 21, 64], ids=["one chunk", "many chunks"])
+@pytest.mark.parametrize("sizes", [[7], [7, 64, 5]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_equals_the_equations_under_autograd(
+    dtype: torch.dtype, sizes: list[int], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest_vqdna, "_MAX_DISTANCES_PER_CHUNK", limit)
+    quantizer = HierarchicalResidualQuantizer(sizes, 6, dead_code_threshold=0.0).train()
+    for book in quantizer.codebooks:
+        set_entries(book, torch.randn(book.codebook_size, 6))
+    embeds = [book.embed.clone() for book in quantizer.codebooks]
+    mask, loss_mask = torch.rand(2, 3, 40) < 0.8
+    loss_mask &= mask
+    taps = [torch.randn(3, 40, 6).to(dtype).requires_grad_() for _ in sizes]
+    weight = torch.randn(3, 40, 6)
+    found = quantizer(taps, mask, loss_mask)
+    ((found.quantized * weight).sum() + 3 * found.commitment_loss).backward()
+    gradients = [tap.grad for tap in taps]
+    for tap in taps:
+        tap.grad = None
+    codes, output, loss = plain_step(taps, embeds, mask, loss_mask)
+    ((output * weight).sum() + 3 * loss).backward()
+    assert torch.equal(found.codes, codes)
+    torch.testing.assert_close(found.quantized, output)
+    torch.testing.assert_close(found.commitment_loss, loss)
+    for tap, gradient in zip(taps, gradients, strict=True):
+        assert gradient.dtype == dtype
+        torch.testing.assert_close(gradient, tap.grad)
+    # And the codebooks moved as the residuals say.
+    for level, (book, embed) in enumerate(zip(quantizer.codebooks, embeds, strict=True)):
+        residual = taps[level].detach().float()
+        if level:
+            residual = 2 * residual - embeds[level - 1][codes[:, level - 1].clamp(min=0)]
+        expected = VectorQuantizer(len(embed), 6, dead_code_threshold=0.0)
+        set_entries(expected, embed)
+        expected.update(residual[loss_mask], codes[:, level][loss_mask])
+        torch.testing.assert_close(book.embed, expected.embed)
+        torch.testing.assert_close(book.cluster_size, expected.cluster_size)
+
+
+@pytest.mark.parametrize("with_loss_mask", [False, True])
+def test_the_gradient_of_the_loss_in_double_precision(with_loss_mask: bool) -> None:
+    quantizer = HierarchicalResidualQuantizer([5, 9], 3).eval()
+    taps = [torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    loss_mask = torch.rand(2, 6) < 0.7 if with_loss_mask else None
+    assert torch.autograd.gradcheck(lambda *taps: quantizer(taps, None, loss_mask).commitment_loss, taps)
+
+
+def test_the_output_is_the_code_vectors_to_the_bit() -> None:
+    quantizer = quantizer_with([[0.1, 0.2], [0.3, -0.7]]).eval()
+    tap = (1e4 * torch.randn(1, 50, 2)).requires_grad_()  # x + (e - x) has no digit of e left
+    output = quantizer([tap])
+    assert torch.equal(output.quantized, quantizer.lookup(output.codes))
+
+
+def test_nothing_is_kept_for_backward_but_inputs_codes_and_entries() -> None:
+    quantizer = HierarchicalResidualQuantizer([4, 8], 16).train()
+    taps = [torch.randn(1, 1000, 16, requires_grad=True) for _ in range(2)]
+    mask = torch.rand(1, 1000) < 0.9
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = quantizer(taps, mask)
+    for tap in taps:
+        assert kept.pop(tap.untyped_storage().data_ptr()) == 1000 * 16 * 4
+    assert sum(kept.values()) <= 2 * 1000 * 8 + 1000 + (4 + 8) * 16 * 4 + 100
+    (output.quantized.sum() + output.commitment_loss).backward()
+    assert all(tap.grad.isfinite().all() for tap in taps)
+
+
+def test_a_training_step_is_one_graph_and_so_waits_for_nothing() -> None:
+    """No shape and no branch depends on data, for which a GPU would have to be waited for."""
+    quantizer = HierarchicalResidualQuantizer([5, 9], 3, decay=0.5, dead_code_threshold=0.5).train()
+    taps = [torch.randn(2, 30, 3, requires_grad=True) for _ in range(2)]
+    mask = torch.rand(2, 30) < 0.7
+    quantizer(taps, mask)
+    results = []
+    for compiled in (False, True):
+        module = copy.deepcopy(quantizer)
+        step = torch.compile(module, backend="aot_eager", fullgraph=True) if compiled else module
+        for tap in taps:
+            tap.grad = None
+        output = step(taps, mask)
+        (output.quantized.square().sum() + output.commitment_loss).backward()
+        results.append((output.codes, output.quantized, [tap.grad for tap in taps], state(module)))
+    torch.testing.assert_close(results[1], results[0])
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("reset", ["load_state_dict", "initial_state", "to_empty"])
+def test_a_codebook_that_is_set_back_waits_for_data_again(reset: str) -> None:
+    quantizer = VectorQuantizer(4, 3).train()
+    fresh = state(quantizer)
+    quantizer(torch.randn(1, 9, 3))
+    assert quantizer.initialized.item() == 1.0
+    if reset == "load_state_dict":
+        quantizer.load_state_dict(fresh)
+    else:
+        if reset == "to_empty":
+            quantizer.to_empty(device="cpu")
+        for name, value in quantizer.initial_state().items():
+            getattr(quantizer, name).copy_(value)
+    quantizer(torch.randn(1, 9, 3) + 100)
+    assert quantizer.initialized.item() == 1.0
+    assert (quantizer.embed > 90).all()
+
+
+def test_a_level_in_eval_stands_still_beside_one_in_training() -> None:
+    quantizer = HierarchicalResidualQuantizer([4, 8], 3).train()
+    quantizer([torch.randn(2, 9, 3)] * 2)
+    quantizer.codebooks[0].eval()
+    before = [state(book) for book in quantizer.codebooks]
+    quantizer([torch.randn(2, 9, 3)] * 2)
+    assert_same_state(quantizer.codebooks[0], before[0])
+    assert quantizer.codebooks[1].num_updates.item() == before[1]["num_updates"].item() + 1
+    assert not torch.equal(quantizer.codebooks[1].embed, before[1]["embed"])
+
+
+def test_encode_gives_the_codes_of_forward_for_any_shape() -> None:
+    quantizer = HierarchicalResidualQuantizer([7, 64], 5).eval()
+    taps = [torch.randn(3, 20, 5) for _ in range(2)]
+    mask = torch.rand(3, 20) < 0.8
+    expected = quantizer(taps, mask)
+    assert expected.codes.shape == (3, 2, 20)
+    assert torch.equal(quantizer.encode(taps, mask), expected.codes)
+    flat = [tap.reshape(60, 5) for tap in taps]
+    output = quantizer(flat, mask.view(60))
+    assert torch.equal(output.codes, expected.codes.transpose(0, 1).reshape(2, 60))
+    assert torch.equal(output.quantized.view(3, 20, 5), expected.quantized)
+    assert torch.equal(quantizer.encode(flat, mask.view(60)), output.codes)
+    assert quantizer.encode([tap[:0] for tap in flat]).shape == (2, 0)
+
+
+def test_of_equal_entries_the_first_is_taken() -> None:
+    codebook = Codebook(256, 4)
+    entries = torch.randn(64, 4)
+    codebook.embed.copy_(entries.repeat(4, 1))
+    codes = codebook.nearest(entries + 1e-4)
+    assert torch.equal(codes, torch.arange(64))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_codes_are_those_of_exact_products_whatever_precision_is_allowed(precision: str, compiled: bool) -> None:
+    codebook = Codebook(256, 64)
+    codebook.embed.copy_(5 + 0.05 * torch.randn(256, 64))
+    vectors = 5 + 0.05 * torch.randn(512, 64)
+    nearest = torch.compile(codebook.nearest, backend="aot_eager", fullgraph=True) if compiled else codebook.nearest
+    expected = codebook.nearest(vectors)
+    inside: list[str] = []
+    addmm = torch.addmm
+
+    def watching(*args: Tensor, **kwargs: float) -> Tensor:
+        inside.append(torch.backends.mkldnn.matmul.fp32_precision + torch.backends.cuda.matmul.fp32_precision)
+        return addmm(*args, **kwargs)
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "addmm", watching)
+            found = nearest(vectors)
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch._dynamo.reset()
+    assert torch.equal(found, expected)
+    assert set(inside) == {"ieeeieee"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_worker import CODEBOOK_SIZES, DEAD_CODE_UPDATE, DIM, SPLITS, train
+from distributed_worker import CODEBOOK_SIZES, DEAD_CODE_UPDATE, DIM, SPLITS, UPDATES, train
 from torch import Tensor
 
 from vqdna_hf.model.quantization_vqdna import HierarchicalResidualQuantizer
@@ -47,7 +47,7 @@ def test_two_processes_equal_one_on_the_joined_batch(name: str, two_ranks: list[
     quantizer = HierarchicalResidualQuantizer(CODEBOOK_SIZES, DIM, decay=0.5, dead_code_threshold=0.3).train()
     expected = train(quantizer, None, SPLITS[name])
     for rank in range(2):
-        found = two_ranks[rank][name]
+        found = {key: value for key, value in two_ranks[rank][name].items() if not key.endswith("messages")}
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-6, msg=f"rank {rank}, {key}")
@@ -62,3 +62,13 @@ def test_two_processes_equal_one_on_the_joined_batch(name: str, two_ranks: list[
 def test_both_ranks_hold_the_same_to_the_bit(name: str, two_ranks: list[dict[str, dict[str, Tensor]]]) -> None:
     for key, value in two_ranks[0][name].items():
         assert torch.equal(value, two_ranks[1][name][key]), key
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_step_sends_two_messages_whatever_the_number_of_levels(
+    name: str, two_ranks: list[dict[str, dict[str, Tensor]]]
+) -> None:
+    """The first step alone needs more: each level is initialised with what the one before leaves."""
+    for step in range(1, UPDATES):
+        assert two_ranks[0][name][f"{step}.messages"].tolist() == [1, 1]
+    assert two_ranks[0][name]["0.messages"].tolist() == [3, 2]

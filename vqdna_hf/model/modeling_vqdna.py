@@ -30,6 +30,7 @@ from .modeling_vqdna_codec import (
     own_class,
     upsample,
 )
+from .nearest_vqdna import NearestEntries  # noqa: F401
 from .patching_vqdna import Patches, lay_out
 
 # The two below are needed directly for nothing but loading: older versions of Transformers copy only the files
@@ -500,11 +501,7 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
             # Their number depends on the data: here alone a compiled forward breaks into two graphs.
             labelled = patches.any(counted) & is_sequence_position(patches.first_ids)
             positions = labelled.flatten().nonzero().squeeze(-1)
-            if hidden_codes is None:
-                encoded = self.vqdna.encode(clean_ids, patches=patches, positions=positions)
-                result.code_targets = encoded.codes[0].T
-            else:
-                result.code_targets = outputs.codes.transpose(1, 2).flatten(0, 1)[positions]
+            result.code_targets = self._code_targets(outputs, patches, positions)
             if outputs.patch_hidden_state is None:
                 states = states.flatten(0, 1)[positions]
             else:
@@ -513,6 +510,14 @@ class VQDNAForMaskedLM(VQDNAPreTrainedModel):
         result.loss = _share(_add_commitment(loss, outputs.commitment_loss, self.config), counted, num_items_in_batch)
         # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
         return VQDNAMaskedLMOutput(**result)
+
+    def _code_targets(self, outputs: VQDNAModelOutput, patches: Patches, positions: Tensor) -> Tensor:
+        """The codes of the clean sequence at some positions of the flattened batch, (P, Q)."""
+        codes: Tensor = outputs.codes
+        if self.config.mask_level == "code":  # then the model has read the clean sequence
+            return codes.transpose(1, 2).flatten(0, 1)[positions]
+        codes = self.vqdna.encode(patches.grid_ids, patches=patches, positions=positions).codes
+        return codes[0].T
 
     def _predict_codes(self, result: VQDNAMaskedLMOutput, states: Tensor) -> Tensor:
         """The loss of the codes at the states' positions, (P, H); sets the output's fields."""

@@ -24,6 +24,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_vqdna import CUSTOM_PIPELINES, VQDNACodecConfig
+from .nearest_vqdna import NearestEntries  # noqa: F401
 from .patching_vqdna import Patches, lay_out
 from .quantization_vqdna import NO_CODE, Codebook, HierarchicalResidualQuantizer, code_counts, usage_and_perplexity
 from .tokenization_vqdna import (
@@ -236,7 +237,7 @@ class VQDNACodecEncoder(nn.Module):
             if patches is None:
                 patches = lay_out(input_ids, attention_mask, self.config.codec_stride)
             chosen = [x.flatten(0, 1)[positions].unsqueeze(0) for x in self.taps(patches)[0]]
-            return VQDNACodecEncoderOutput(codes=self.quantizer(self.project(chosen), None, None, False, False).codes)
+            return VQDNACodecEncoderOutput(codes=self.quantizer.encode(self.project(chosen)))
         hidden_states: list[Tensor] | None = [] if output_hidden_states else None
         taps, mask = self.latents(input_ids, attention_mask, hidden_states, patches)
         result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
