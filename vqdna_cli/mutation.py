@@ -50,7 +50,8 @@ def mutate(
     Example: `vqdna mutate genome.fa chr1:1,000-1,200 -m runs/mlm -o scan.parquet --png scan.png --html scan.html`
 
     A masked LM gives log p(alt) - log p(ref), a classifier the change of a label's log-odds and probability, other
-    models how far hidden states move, and every model how many codes change. Interrupted, the same command goes on.
+    models how far hidden states move, and every model how many bases get another code. Interrupted, the same
+    command goes on.
     """
     from vqdna_hf import inference
 

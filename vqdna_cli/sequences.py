@@ -39,8 +39,8 @@ def encode(
 
     Example: `vqdna encode genome.fa.gz --bed promoters.bed -m vqdna-hrq -o codes.parquet`
 
-    Code i of a row belongs to base start + i, on both strands; -1 stands at N. Interrupted, the same command goes on
-    where it stopped.
+    Code i of a row belongs to base start + i, on both strands; -1 stands at N. Where a code stands for several bases
+    (codec_stride), the column bases_per_code says for how many. Interrupted, the same command goes on where it stopped.
     """
     from vqdna_hf import inference
 

@@ -22,6 +22,8 @@ from vqdna_hf import (
     reverse_complement,
 )
 from vqdna_hf.hub import export
+from vqdna_hf.model.handler import EndpointHandler
+from vqdna_hf.model.pipeline_vqdna import read_nucleotides
 
 SIZES: dict[str, Any] = {**TINY_MODEL, "max_position_embeddings": 66, "initializer_range": 0.3}
 LABELS: dict[str, Any] = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
@@ -296,6 +298,29 @@ def test_the_handler_goes_on_after_bad_requests(report: dict[str, Any]) -> None:
 
 def test_a_failure_of_the_model_tells_nothing_of_the_machine(report: dict[str, Any]) -> None:
     assert report["failure"] == "the model could not answer: the reason is in the endpoint's log"
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_a_code_may_stand_for_several_nucleotides(stride: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC, codec_stride=stride, initializer_range=0.3)).train()
+    codec(torch.randint(5, 9, (8, 60)))
+    positions = 64 // stride + 4
+    model = VQDNAForMaskedLM.from_codec(codec.eval(), **{**SIZES, "max_position_embeddings": positions}).eval()
+    export(model, tmp_path / "mlm")
+    handler = EndpointHandler(tmp_path / "mlm")
+    for text in ("A", SEQUENCE, VERY_LONG[: 8191 + stride]):  # the last is read in windows
+        codes = codec.encode(read_nucleotides(text)[None]).codes[0].tolist()
+        assert handler({"inputs": text, "parameters": {"task": "codes"}}) == codes
+        assert len(codes[0]) == -(-len(text) // stride)
+    masked = LONG[:30] + "[MASK]" + LONG[31:62]  # with two special tokens, all that the model reads
+    scores = run(model, masked).logits[0, 31].softmax(-1)
+    for entry in handler({"inputs": masked}):
+        assert entry["score"] == pytest.approx(scores[entry["token"]].item(), abs=1e-5)
+    with pytest.raises(ValueError, match="inputs has 63 nucleotides, fill-mask reads at most 62"):
+        handler({"inputs": masked + "A"})
+    found = handler({"inputs": LONG[:62], "parameters": {"pooling": "none"}})
+    assert torch.allclose(torch.tensor(found), run(model, LONG[:62]).hidden_states[-1][0, 1:-1], atol=1e-5)
 
 
 def test_every_export_holds_the_handler_and_nothing_to_install(models: dict[str, Any], tmp_path: Path) -> None:

@@ -82,6 +82,23 @@ def test_every_number_of_the_table_is_in_the_files_of_the_runs(tmp_path: Path) -
     assert sources[-1] == f"{tmp_path}/run/run.json: results/prom/eval_results.json: eval_accuracy"
 
 
+def test_a_card_says_how_many_nucleotides_a_code_stands_for(tmp_path: Path) -> None:
+    cards = {}
+    for stride in (1, 4):
+        folder = tuned(tmp_path / str(stride))
+        model = json.loads((folder / "run.json").read_text())["model"]
+        if stride > 1:
+            model["config"]["codec_config"]["codec_stride"] = stride
+        change(folder, model=model)
+        cards[stride] = model_card("org/vqdna", [folder])
+    assert "One position is one nucleotide." in cards[1]
+    assert "It reads at most 512 nucleotides at once." in cards[1]
+    assert "A code depends on 17 nucleotides around its position." in cards[1]
+    assert "One code stands for 4 nucleotides, and answers are per nucleotide all the same." in cards[4]
+    assert "It reads at most 2,038 nucleotides at once." in cards[4]
+    assert "A code depends on 17 nucleotides, its own 4 and those around them." in cards[4]
+
+
 def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
     """Of 0.5, 0.6 and 0.8 the mean is 1.9 / 3, the sum of squares around it 0.14 / 3, so the deviation 0.1527525."""
     runs = [tuned(tmp_path / f"seed{seed}", seed, mcc) for seed, mcc in ((0, 0.5), (1, 0.6), (7, 0.8))]

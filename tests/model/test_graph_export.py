@@ -36,15 +36,15 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-def trained_codec() -> VQDNACodecModel:
+def trained_codec(stride: int = 1) -> VQDNACodecModel:
     torch.manual_seed(0)
-    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC)).train()
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC, codec_stride=stride)).train()
     codec(torch.randint(5, 9, (4, 40)))
     return codec.eval()
 
 
-def make(cls: type[VQDNAPreTrainedModel], **values: Any) -> VQDNAPreTrainedModel:
-    return cls.from_codec(trained_codec(), **{**TINY_MODEL, **values}).eval()
+def make(cls: type[VQDNAPreTrainedModel], stride: int = 1, **values: Any) -> VQDNAPreTrainedModel:
+    return cls.from_codec(trained_codec(stride), **{**TINY_MODEL, **values}).eval()
 
 
 def padded_batch(batch: int, length: int) -> dict[str, Tensor]:
@@ -104,6 +104,25 @@ def test_torch_export_of_the_codec_is_exact_at_every_batch_and_length() -> None:
         torch.testing.assert_close(found["quantized"], expected.quantized)
 
 
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_torch_export_with_a_stride(stride: int) -> None:
+    model = make(VQDNAModel, stride, max_position_embeddings=128 // stride + 4)
+    assert model.config.max_input_tokens == 128
+    graph = exported(model, 128)
+    for batch, length in SHAPES:
+        inputs = padded_batch(batch, length)
+        real = inputs["attention_mask"].bool()
+        with torch.no_grad():
+            found, expected = graph(**inputs), model(**inputs)
+        torch.testing.assert_close(found[0][real], expected[0][real], atol=1e-6, rtol=0)
+        assert torch.equal(found["codes"], with_room(expected["codes"], found["codes"]))
+
+
+def with_room(codes: Tensor, like: Tensor) -> Tensor:
+    """With a stride a graph has room for some patches more than a batch has: nothing stands there."""
+    return torch.nn.functional.pad(codes, (0, like.shape[2] - codes.shape[2]), value=-1)
+
+
 def check_against(model: PreTrainedModel, path: Path, first: str) -> float:
     """The largest difference of ONNX Runtime's answers at real positions; codes are equal."""
     import onnxruntime
@@ -116,11 +135,13 @@ def check_against(model: PreTrainedModel, path: Path, first: str) -> float:
     worst = 0.0
     for batch, length in SHAPES:
         inputs = padded_batch(batch, length)
-        answer, codes = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        answer, codes = map(
+            torch.from_numpy, session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        )
         with torch.no_grad():
-            expected = model(**inputs)[0]
-            assert torch.equal(torch.from_numpy(codes), model.base_model.encode(**inputs).codes)
-        difference = (torch.from_numpy(answer) - expected).abs()
+            expected = model(**inputs, return_dict=True)[first]
+            assert torch.equal(codes, with_room(model.base_model.encode(**inputs).codes, codes))
+        difference = (answer - expected).abs()
         assert difference.shape == expected.shape
         if difference.dim() == 3:
             difference = difference[inputs["attention_mask"].bool()]
@@ -161,6 +182,22 @@ def test_onnx_of_a_classifier_with_both_strands(tmp_path: Path) -> None:
     report = export_onnx(model, tmp_path / "onnx", check=False)
     assert report.max_difference is None
     assert check_against(model, report.path, "logits") < 1e-4
+
+
+@needs_onnx
+@pytest.mark.parametrize(("kind", "stride"), [("bare", 2), ("codec", 4), ("tokens", 8)])
+def test_onnx_with_a_stride(kind: str, stride: int, tmp_path: Path) -> None:
+    """Batch and length vary, answers are per nucleotide; the codes are the model's, and nothing behind them."""
+    model: PreTrainedModel = trained_codec(stride)
+    if kind != "codec":
+        cls = VQDNAModel if kind == "bare" else VQDNAForTokenClassification
+        model = make(cls, stride, max_position_embeddings=128 // stride + 4)
+    report = export_onnx(model, tmp_path / "onnx")
+    assert report.different_codes == 0
+    assert report.checked_codes > 100
+    assert check_against(model, report.path, report.outputs[0]) < 1e-4
+    longest = json.loads((tmp_path / "onnx" / "tokenizer_config.json").read_text())["model_max_length"]
+    assert longest == (8192 if kind == "codec" else 128)
 
 
 @needs_onnx

@@ -321,6 +321,60 @@ def test_a_long_sequence_is_stitched_from_its_windows(
     np.testing.assert_allclose(embed(LONG), expected.mean(0), atol=1e-5)
 
 
+def test_windows_cut_a_sequence_into_the_same_patches_on_both_strands() -> None:
+    chance = random.Random(3)
+    for _ in range(300):
+        stride, length, window = chance.choice([2, 4, 8]), chance.randint(1, 200), chance.randint(20, 90)
+        overlap = chance.randint(0, window - 2 * stride + 1)
+        plan = plan_windows(length, window, overlap, stride)
+        assert [piece.keep_start for piece in plan] == [0, *(piece.keep_end for piece in plan[:-1])]
+        assert plan[-1].keep_end == length
+        assert len({piece.end - piece.start for piece in plan}) == 1
+        assert len(plan) == 1 or window - stride < plan[0].end - plan[0].start <= window
+        for piece, following in itertools.zip_longest(plan, plan[1:]):
+            assert piece.start % stride == (length - piece.end) % stride == 0
+            assert piece.start <= piece.keep_start < piece.keep_end <= piece.end
+            assert following is None or piece.end - following.start >= overlap
+        patches = [torch.arange(piece.start // stride, -(-piece.end // stride)) for piece in plan]
+        assert stitch_windows(patches, plan, stride).tolist() == list(range(-(-length // stride)))
+    with pytest.raises(ValueError, match="must be at least 7 longer than the overlap"):
+        plan_windows(100, 16, 10, stride=4)
+    with pytest.raises(ValueError, match="there must be one for 4 positions"):
+        stitch_windows([torch.zeros(9)], plan_windows(9, 16, 0, stride=4), stride=4)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_a_code_may_stand_for_several_nucleotides(stride: int) -> None:
+    """Windows in phase, each strand in its own; the longest is what the model reads; codecs answer per nucleotide."""
+    torch.manual_seed(0)
+    codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC, codec_stride=stride, initializer_range=0.3)).train()
+    codec(torch.randint(5, 9, (8, 60)))
+    model = VQDNAForMaskedLM.from_codec(codec.eval(), **{**SIZES, "max_position_embeddings": 64 // stride + 4}).eval()
+    embed = pipeline("dna-embedding", model=model, tokenizer=build_tokenizer(), device="cpu", return_tensors="pt")
+    text = LONG[:201]
+    for options, (window, overlap) in (({}, (62, 15)), ({"window": 45, "overlap": 9}, (45, 9))):
+        plan = plan_windows(len(text), window, overlap, stride)
+        strands = []
+        for one in (text, reverse_complement(text)):
+            strands.append(stitch_windows([states_of(model, one[at.start : at.end]) for at in plan], plan))
+        strands[1] = strands[1].flip(0)
+        for strand, expected in zip(("forward", "reverse"), strands, strict=True):
+            found = embed(text, pooling="none", strand=strand, batch_size=4, **options)
+            torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+        both = embed(text, strand="both", **options)
+        torch.testing.assert_close(both, torch.stack(strands).mean((0, 1)), atol=2e-5, rtol=0)
+        torch.testing.assert_close(embed(reverse_complement(text), strand="both", **options), both, atol=1e-6, rtol=0)
+    for layer in (0, 1):
+        found = embed(text[:62], pooling="none", layer=layer)
+        torch.testing.assert_close(found, states_of(model, text[:62], layer), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="window=63: this model reads 1 to 62 nucleotides at once"):
+        embed(text, window=63)
+    embed = pipeline("dna-embedding", model=codec, tokenizer=build_tokenizer(), device="cpu", return_tensors="pt")
+    expected = codec.encode(read_nucleotides(text)[None]).quantized[0].repeat_interleave(stride, 0)[: len(text)]
+    found = embed([text, "ACGTA"], pooling="none", batch_size=2)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("batch_size", [2, 3, 8])
 @pytest.mark.parametrize("strand", ["forward", "both"])
 def test_windows_of_several_sequences_share_batches(

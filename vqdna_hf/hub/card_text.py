@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vqdna_hf.model.patching_vqdna import SPARE_PATCHES
 from vqdna_hf.training.provenance import PARENT_ARGUMENTS, STAGES
 
 from .prose import boasts
@@ -102,9 +103,21 @@ def opening(name: str, run: Run, summary: str) -> str:
     )
     kind = (
         f"A VQDNA model (`{model['class']}`, {model['parameters']:,} parameters) for DNA, with a vocabulary learned "
-        f"from genomes: {books} of {', '.join(f'{size:,}' for size in sizes)} entries. One position is one nucleotide."
+        f"from genomes: {books} of {', '.join(f'{size:,}' for size in sizes)} entries. {_positions(config)}"
     )
     return f"# {name}\n\n{warning}{summary.strip()}\n\n{kind}" if summary.strip() else f"# {name}\n\n{warning}{kind}"
+
+
+def _stride(config: Mapping[str, Any]) -> int:
+    """Nucleotides a code, of a recorded configuration."""
+    return int((config.get("codec_config") or config).get("codec_stride", 1))
+
+
+def _positions(config: Mapping[str, Any]) -> str:
+    if (stride := _stride(config)) == 1:
+        return "One position is one nucleotide."
+    answers = "" if config.get("codec_config") is None else ", and answers are per nucleotide all the same"
+    return f"One code stands for {stride} nucleotides{answers}."
 
 
 def use(name: str, run: Run) -> str:
@@ -114,6 +127,9 @@ def use(name: str, run: Run) -> str:
     auto = _AUTO_CLASSES.get(tag)
     names = ["AutoModel", *([auto] if auto else []), "AutoTokenizer", *([] if is_codec else ["pipeline"])]
     arguments = f'"{name}", revision=revision, trust_remote_code=True'
+    stride = _stride(run.record["model"]["config"])
+    each = "" if stride == 1 else f"; {stride} of each code"
+    one_for = "" if stride == 1 else f"; one for {stride} nucleotides"
     lines = [
         f"from transformers import {', '.join(names)}",
         "",
@@ -125,13 +141,13 @@ def use(name: str, run: Run) -> str:
     if is_codec:
         lines += [
             "codes = model.encode(**inputs).codes  # (batch, levels, positions), coarse to fine; -1 at special tokens",
-            "bases = model.decode(codes).argmax(-1)  # 0 to 3 for A, C, G, T",
+            f"bases = model.decode(codes).argmax(-1)  # 0 to 3 for A, C, G, T{each}",
         ]
     else:
         lines += [
             "output = model(**inputs)",
             "output.last_hidden_state  # behind [CLS]: hidden state i + 1 belongs to nucleotide i",
-            "output.codes  # the codes of the learned vocabulary, (batch, levels, positions), coarse to fine",
+            f"output.codes  # the codes of the learned vocabulary, (batch, levels, positions), coarse to fine{one_for}",
             "",
         ]
         text = _EXAMPLE[:6] + "[MASK]" + _EXAMPLE[7:] if tag == "fill-mask" else _EXAMPLE
@@ -387,9 +403,12 @@ def limits(rows: Sequence[Result], run: Run, runs: Sequence[Run], more: str) -> 
     positions = model["config"].get("max_position_embeddings")
     codec = model["config"].get("codec_config") or model["config"]
     if positions:
-        lines.append(f"It reads at most {positions - 2:,} nucleotides at once.")
+        stride = _stride(model["config"])
+        tokens = positions if stride == 1 else (positions - SPARE_PATCHES) * stride
+        lines.append(f"It reads at most {tokens - 2:,} nucleotides at once.")
     if codec.get("receptive_field"):
-        lines.append(f"A code depends on {codec['receptive_field']} nucleotides around its position.")
+        where = "around its position" if (s := _stride(codec)) == 1 else f"its own {s} and those around them"
+        lines.append(f"A code depends on {codec['receptive_field']} nucleotides{',' if s > 1 else ''} {where}.")
     for row in run.record["data"]:
         if row.get("split") == "train" and row["used_sequences"] < row["sequences"]:
             lines.append(

@@ -118,7 +118,7 @@ def export(
             (temporary / "codec").chmod(0o755)
             for code in (temporary / "codec").glob("*.py"):
                 code.unlink()  # the loader takes it from the root
-        build_tokenizer(getattr(model.config, "max_position_embeddings", 8192)).save_pretrained(temporary)
+        build_tokenizer(getattr(model.config, "max_input_tokens", 8192)).save_pretrained(temporary)
         shutil.copyfile(inspect.getfile(EndpointHandler), temporary / "handler.py")
         if card is not None:
             write_text(temporary / "README.md", card)

@@ -19,7 +19,7 @@ from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS,
 from vqdna_hf.training.saved import saved_class
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-_CODE = re.compile(r"(configuration|modeling|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py")
+_CODE = re.compile(r"(configuration|modeling|nearest|patching|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py")
 _INDEX = "model.safetensors.index.json"
 _CODEC = "codec"  # the subfolder in which an export may carry the whole codec, decoder included
 _GRAPH = {  # what `export_onnx` writes, at the place that its documentation names
@@ -34,9 +34,7 @@ _ALLOWED = {
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 _HANDLER = "handler.py"
 _SOURCE = Path(inspect.getfile(VQDNAConfig)).parent  # where the code of an export comes from
-_CODE_OF_CODEC = {
-    f"{name}_vqdna.py" for name in ("configuration", "pipeline", "quantization", "tokenization")
-} | {"modeling_vqdna_codec.py"}  # fmt: skip
+_CODE_OF_CODEC = {path.name for path in _SOURCE.glob("*_vqdna*.py")} - {"modeling_vqdna.py"}
 _CODE_OF = {
     VQDNACodecConfig.model_type: _CODE_OF_CODEC,
     VQDNAConfig.model_type: _CODE_OF_CODEC | {"modeling_vqdna.py"},

@@ -85,7 +85,12 @@ class Checkpoint:
     @property
     def longest_window(self) -> int | None:
         """Nucleotides that are read at once at most; None for a codec, which has no limit."""
-        return None if self.is_codec else int(self.model.config.max_position_embeddings) - 2
+        return None if self.is_codec else int(self.model.config.max_input_tokens) - 2
+
+    @property
+    def bases_per_code(self) -> int:
+        """s, how many nucleotides a code stands for."""
+        return int(self.codec_config.codec_stride)
 
     @property
     def codebooks_sha256(self) -> str:
@@ -98,10 +103,12 @@ class Checkpoint:
     def batcher(self, batch_bases: int | None = None) -> Batcher:
         """Batches for this model: of the size that is given, or that fits it."""
         codec = self.codec_config
-        width = max(codec.expansion * codec.hidden_size, codec.stem_size, min(max(codec.codebook_sizes), 512))
+        # Most of the work has one position for the nucleotides of a code; the stem and the answers have one for each.
+        width, own = max(codec.expansion * codec.hidden_size, min(max(codec.codebook_sizes), 512)), codec.stem_size
         if not self.is_codec:
-            width = max(width, 3 * self.model.config.hidden_size, 2 * self.model.config.intermediate_size)
-        return Batcher(batch_bases, self.device, width)
+            config = self.model.config
+            width, own = max(width, 3 * config.hidden_size, 2 * config.intermediate_size), max(own, config.hidden_size)
+        return Batcher(batch_bases, self.device, max(width // self.bases_per_code, own))
 
     def describe(self) -> dict[str, Any]:
         """What tells it from others, for the record of a job: class, dtype, a checksum of configuration and weights."""

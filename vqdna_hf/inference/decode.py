@@ -21,6 +21,7 @@ from vqdna_hf.data.corpus import reverse_complement_array
 from vqdna_hf.data.fasta import decode_ids, open_binary
 from vqdna_hf.data.jobs import JobReport, collect, identities, run_job, unit_bases
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
+from vqdna_hf.inference.encode import BASES_PER_CODE
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, N_ID
@@ -39,6 +40,7 @@ class CodeRow:
         name, chrom, start, end, strand, region: as `EncodeTask` says.
         codes: (n, Q) in the order of the forward strand.
         before, after: (m, Q) codes of the neighbouring bases, where the table has them.
+        stride: s, bases a code.
     """
 
     name: str
@@ -50,14 +52,25 @@ class CodeRow:
     codes: NDArray[np.int32]
     before: NDArray[np.int32]
     after: NDArray[np.int32]
+    stride: int = 1
+
+    @property
+    def bases(self) -> int:
+        """That its codes stand for."""
+        return self.end - self.start
 
     def follows(self, other: "CodeRow") -> bool:
         """Whether it goes on where the other ends, in the same region."""
-        return (*self._key, self.strand, self.start) == (*other._key, other.strand, other.end)
+        # A patch that is cut ends what was read: on `-` that is where the region starts.
+        whole = (other if self.strand == "+" else self).bases % self.stride == 0
+        return whole and (*self._key, self.strand, self.start) == (*other._key, other.strand, other.end)
 
     def is_other_strand_of(self, other: "CodeRow") -> bool:
         """Whether it is the same place of the same region, read on the other strand."""
-        return (*self._key, self.start) == (*other._key, other.start) and self.strand != other.strand
+        if self._key != other._key or self.strand == other.strand:
+            return False
+        # Where codes stand for several bases the rows of the two strands are cut some bases apart.
+        return self.start == other.start or (self.stride > 1 and self.start < other.end and other.start < self.end)
 
     @property
     def _key(self) -> tuple[int, str, str]:
@@ -72,7 +85,7 @@ class _RowUnit:
     @property
     def bases(self) -> int:
         """Of all rows."""
-        return sum(len(row.codes) for row in self.rows)
+        return sum(row.bases for row in self.rows)
 
 
 class DecodeTask:
@@ -99,7 +112,11 @@ class DecodeTask:
     ) -> None:
         self.checkpoint, self.path = checkpoint, path
         self.batcher = checkpoint.batcher(batch_bases)
-        self.margin = checkpoint.codec_config.receptive_field // 2
+        self.stride = checkpoint.bases_per_code
+        config = checkpoint.codec_config
+        # Two de-convolutions read nucleotides, the blocks before them codes.
+        own = -(-2 * (config.stem_kernel_size // 2) // self.stride)
+        self.margin = own + config.num_blocks * (config.kernel_size // 2)
         self._about = {"batch_bases": batch_bases, "inputs": list(identity)}
 
     @cached_property
@@ -116,7 +133,7 @@ class DecodeTask:
         filled, size = 0, unit_bases()
         for row in self._with_neighbours():
             rows.append(row)
-            filled += len(row.codes)
+            filled += row.bases
             if filled >= size:
                 yield _RowUnit(rows)
                 rows, filled = [], 0
@@ -125,7 +142,7 @@ class DecodeTask:
 
     def _with_neighbours(self) -> Iterator[CodeRow]:
         last: CodeRow | None = None
-        for row in read_codes(self.path, self.checkpoint.codebook_sizes):
+        for row in read_codes(self.path, self.checkpoint.codebook_sizes, self.stride):
             if last is not None and row.is_other_strand_of(last):
                 continue
             if last is not None:
@@ -139,7 +156,7 @@ class DecodeTask:
 
     def compute(self, unit: _RowUnit) -> pa.Table:
         """The nucleotides of a unit."""
-        lengths = [len(row.before) + len(row.codes) + len(row.after) for row in unit.rows]
+        lengths = [self.stride * (len(row.before) + len(row.codes) + len(row.after)) for row in unit.rows]
         texts = self.batcher.map(lengths, lambda numbers: self._decode([unit.rows[number] for number in numbers]))
         rows = unit.rows
         return pa.table(
@@ -164,9 +181,12 @@ class DecodeTask:
         best = (logits.argmax(-1) + FIRST_NUCLEOTIDE_ID).to(torch.uint8).cpu().numpy()
         texts = []
         for row, piece, ids in zip(rows, pieces, best, strict=True):
-            ids = np.where((piece == NO_CODE).any(1), N_ID, ids[: len(piece)]).astype(np.uint8)
-            ids = reverse_complement_array(ids) if row.strand == "-" else ids
-            texts.append(decode_ids(ids[len(row.before) : len(row.before) + len(row.codes)]))
+            unknown = np.repeat((piece == NO_CODE).any(1), self.stride)
+            ids = np.where(unknown, N_ID, ids[: len(unknown)]).astype(np.uint8)
+            # In the order in which it was read, only the last code of a region may stand for fewer bases.
+            first = self.stride * len(row.after if row.strand == "-" else row.before)
+            ids = ids[first : first + row.bases]
+            texts.append(decode_ids(reverse_complement_array(ids) if row.strand == "-" else ids))
         return texts
 
     def write(self, tables: Iterable[pa.Table], path: Path) -> None:
@@ -215,12 +235,13 @@ def _new_name(name: str, names: dict[str, int]) -> str:
     return new
 
 
-def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> Iterator[CodeRow]:
+def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int], stride: int = 1) -> Iterator[CodeRow]:
     """Read what `encode` wrote, row by row, checked.
 
     Args:
         path: `.parquet`, `.tsv` or `.tsv.gz`.
         codebook_sizes: of the codec that is to decode: as many levels, each code below its size.
+        stride: s of this codec, bases a code.
 
     Raises:
         ValueError: if it is no such table, or its codes are another codec's; the message names the row, from 1.
@@ -238,19 +259,21 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
     levels = [f"codes_{level + 1}" for level in range(len(codebook_sizes))]
     read = _parquet_rows if path.lower().endswith(".parquet") else _tsv_rows
     nothing = np.zeros((0, len(levels)), np.int32)
+    wanted = [*_PLACE, *([] if stride == 1 else [BASES_PER_CODE]), *levels]
     number = 0
-    for number, row in enumerate(read(path, [*_PLACE, *levels]), start=1):
+    for number, row in enumerate(read(path, wanted), start=1):
         where = f"{path}, row {number}"
         try:
             name, chrom, start, end, strand, region = (row[column] for column in _PLACE)
             codes = np.stack([np.asarray(row[level], dtype=np.int32) for level in levels], axis=1)
-            start, end, region = int(start), int(end), int(region)
+            start, end, region, bases_per_code = int(start), int(end), int(region), int(row.get(BASES_PER_CODE, 1))
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: no row of codes ({error}): give what `vqdna encode` wrote") from error
-        if strand not in ("+", "-") or not 0 <= start < end or len(codes) != end - start:
+        _check_stride(where, bases_per_code, stride)
+        if strand not in ("+", "-") or not 0 <= start < end or len(codes) != -(-(end - start) // stride):
             raise ValueError(
                 f"{where}: {chrom}:{start}-{end} strand {strand!r} with {len(codes)} codes a level: there must be one "
-                "a base"
+                f"{'a base' if stride == 1 else f'for {stride} bases'}"
             )
         wrong = (codes < NO_CODE) | (codes >= np.asarray(codebook_sizes))
         if wrong.any():
@@ -259,9 +282,17 @@ def read_codes(path: str | os.PathLike[str], codebook_sizes: Sequence[int]) -> I
                 f"{where}: code {codes[at, level]} of level {level + 1} is none of this codec's, which has "
                 f"{codebook_sizes[level]}: decode with the codec that encoded"
             )
-        yield CodeRow(str(name), str(chrom), start, end, str(strand), region, codes, nothing, nothing)
+        yield CodeRow(str(name), str(chrom), start, end, str(strand), region, codes, nothing, nothing, stride)
     if not number:
         raise ValueError(f"{path}: the table has no rows")
+
+
+def _check_stride(where: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise ValueError(
+            f"{where}: a code stands for {found} base{'s' if found > 1 else ''}, one of this codec's for {wanted}: "
+            "decode with the codec that encoded"
+        )
 
 
 def _check_columns(path: str, found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -269,6 +300,16 @@ def _check_columns(path: str, found: Sequence[str], wanted: Sequence[str]) -> No
     more = [name for name in found if name.startswith("codes_") and name not in wanted]
     if absent == list(wanted):
         raise ValueError(f"{path}: is no table of codes: give what `vqdna encode` wrote")
+    if absent == [BASES_PER_CODE]:
+        raise ValueError(
+            f"{path}: there is no column {BASES_PER_CODE}, so a code stands for 1 base, one of this codec's for "
+            "several: decode with the codec that encoded"
+        )
+    if BASES_PER_CODE in found and BASES_PER_CODE not in wanted:
+        raise ValueError(
+            f"{path}: there is a column {BASES_PER_CODE}, so a code stands for several bases, one of this codec's for "
+            "1: decode with the codec that encoded"
+        )
     if absent or more:
         raise ValueError(
             f"{path}: the columns are {_some(found)}, and this codec needs {', '.join(wanted)}: give what "

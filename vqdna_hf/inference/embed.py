@@ -21,6 +21,7 @@ from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
 from vqdna_hf.inference.inputs import Inputs, input_record, open_inputs, window_of
 from vqdna_hf.inference.outputs import output_ending, write_tables
 from vqdna_hf.inference.windows import Piece, WindowPlan, WindowUnit, check_strand
+from vqdna_hf.model.patching_vqdna import lay_out
 
 PER = ("record", "window", "base")
 POOLINGS = ("mean", "max", "cls")
@@ -40,6 +41,10 @@ class EmbedTask:
 
     The other strand is read in the same windows, and its rows are turned: **row i belongs to base start + i on every
     strand**. `both` is the mean of the two.
+
+    With `codec_stride` s > 1 windows cut the record into the same patches, for which they may be up to s - 1 bases
+    shorter than asked (see `plan_windows`): so a base's vector comes from the patch that it has in its record. The s
+    bases of a code share its vector, and the hidden states below the last.
 
     Args:
         checkpoint: any of ours; a codec's vectors are its code vectors.
@@ -81,7 +86,8 @@ class EmbedTask:
         # A unit's vectors are in memory: short records would be many in a unit of bases, and a base is one itself.
         most = max(_UNIT_BYTES // (8 * self.width * strands), 1)
         bases = min(unit_bases(), most) if per == "base" else unit_bases()
-        self.plan = WindowPlan(inputs.regions, window, overlap, bases, None if per == "base" else most)
+        self._stride = checkpoint.bases_per_code
+        self.plan = WindowPlan(inputs.regions, window, overlap, bases, None if per == "base" else most, self._stride)
         self.batcher = checkpoint.batcher(batch_bases)
         self.kind = pa.list_(pa.float16() if half else pa.float32(), self.width)
         self._about = {
@@ -171,7 +177,8 @@ class EmbedTask:
         model: Any = self.checkpoint.model
         with torch.inference_mode():
             if self.checkpoint.is_codec:
-                return model.encode(ids, mask).quantized.float()
+                patches = lay_out(ids, mask, self._stride)
+                return patches.spread(model.encode(ids, patches=patches).quantized).float()
             if self.layer == -1:
                 return model.base_model(ids, mask, return_dict=True).last_hidden_state.float()
             outputs = model.base_model(ids, mask, output_hidden_states=True, return_dict=True)

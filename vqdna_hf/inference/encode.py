@@ -24,6 +24,9 @@ from vqdna_hf.inference.windows import Piece, WindowPlan, WindowUnit, check_stra
 from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import N_ID
 
+BASES_PER_CODE = "bases_per_code"
+"""The column that says how many bases a code stands for, where that is more than one."""
+
 
 class EncodeTask:
     """The codes of regions: one row a window and strand.
@@ -32,6 +35,13 @@ class EncodeTask:
     or `-`, which of the genome's strands was read), `region` (its number, from 0), and for each level, coarse to fine,
     `codes_1`, `codes_2`, ...: one code a base. **Code i belongs to base start + i on both strands**; -1 stands where
     the base is N.
+
+    Where a code stands for s > 1 bases (`codec_stride`) the column `bases_per_code` says s, in every row. The region is
+    cut into patches of s bases from where it begins on the strand that is read; the last may be shorter. Rows hold
+    whole patches, their codes in the forward strand's order: on `+` **code i stands for the s bases from
+    start + i * s**, cut at `end`; on `-` codes are counted from the row's end: the last one stands for the s bases
+    before `end`, and the first is cut at `start`. -1 stands where all of a patch is N; a patch that is N in part has a
+    code. Rows of the two strands begin at different bases unless the region's length is a multiple of s.
 
     Args:
         checkpoint: any of ours.
@@ -58,11 +68,12 @@ class EncodeTask:
         identity: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.checkpoint, self.genome, self.strand = checkpoint, genome, check_strand(strand)
-        # Windows overlap by what a code can see, so that cutting changes no code.
-        overlap = 2 * (checkpoint.codec_config.receptive_field // 2)
+        # Windows overlap by what a code can see on both sides, in whole patches, so that cutting changes no code.
+        self._stride = checkpoint.bases_per_code
+        overlap = 2 * -(-checkpoint.codec_config.context // self._stride) * self._stride
         if window <= 2 * overlap:
             raise ValueError(f"window={window}: this codec sees {overlap} bases, it must be above {2 * overlap}")
-        self.plan = WindowPlan(regions, window, overlap)
+        self.plan = WindowPlan(regions, window, overlap, stride=self._stride)
         self.batcher = checkpoint.batcher(batch_bases)
         self._about = {"strand": strand, "window": window, "batch_bases": batch_bases, "inputs": list(identity)}
         self.total_bases = self.plan.bases
@@ -70,7 +81,8 @@ class EncodeTask:
     @cached_property
     def _description(self) -> dict[str, Any]:
         vocabulary = {"codebooks_sha256": self.checkpoint.codebooks_sha256}  # `decode` looks for it
-        return {**self._about, **self.checkpoint.describe(), **vocabulary}
+        stride = {} if self._stride == 1 else {"bases_per_code": self._stride}
+        return {**self._about, **self.checkpoint.describe(), **vocabulary, **stride}
 
     def describe(self) -> Mapping[str, Any]:
         """The options, the inputs and the weights."""
@@ -88,7 +100,7 @@ class EncodeTask:
         return self._table(reads, codes)
 
     def _codes(self, reads: Sequence[tuple[Piece, bool]]) -> list[NDArray[np.int32]]:
-        """For each window the codes (kept, Q) in the forward strand's order."""
+        """For each window the codes (kept patches, Q) in the forward strand's order."""
         sequences = [self.plan.read(self.genome, piece, reverse) for piece, reverse in reads]
         ids, mask = pad_batch(sequences, special=False)
         with torch.inference_mode():
@@ -97,25 +109,34 @@ class EncodeTask:
                 return_loss=False,
             ).codes  # fmt: skip
         found = []
-        rows = rows_of(codes.transpose(1, 2).to(torch.int32), [len(ids) for ids in sequences], special=False)
+        stride = self._stride
+        rows = rows_of(codes.transpose(1, 2).to(torch.int32), [-(-len(ids) // stride) for ids in sequences], False)
         for (piece, reverse), sequence, values in zip(reads, sequences, rows, strict=True):
-            values = np.where((sequence == N_ID)[:, None], NO_CODE, values)
-            values = values[::-1] if reverse else values
-            window = piece.window
-            found.append(values[window.keep_start - window.start : window.keep_end - window.start])
+            unknown = np.logical_and.reduceat(sequence == N_ID, np.arange(0, len(sequence), stride))
+            values = np.where(unknown[:, None], NO_CODE, values)
+            start, end = self.plan.kept_patches(piece, reverse)
+            if reverse:
+                start, end = piece.window.end - end, piece.window.end - start
+            else:
+                start, end = start - piece.window.start, end - piece.window.start
+            values = values[start // stride : -(-end // stride)]
+            found.append(values[::-1] if reverse else values)
         return found
 
     def _table(self, reads: Sequence[tuple[Piece, bool]], codes: Sequence[NDArray[np.int32]]) -> pa.Table:
         regions = [self.plan.regions[piece.region] for piece, _ in reads]
-        places = list(zip(regions, (piece.window for piece, _ in reads), strict=True))
+        kept = [self.plan.kept_patches(piece, reverse) for piece, reverse in reads]
+        places = list(zip(regions, kept, strict=True))
         columns: dict[str, Any] = {
             "name": [region.name for region in regions],
             "chrom": [region.chrom for region in regions],
-            "start": pa.array([region.start + window.keep_start for region, window in places], pa.int64()),
-            "end": pa.array([region.start + window.keep_end for region, window in places], pa.int64()),
+            "start": pa.array([region.start + start for region, (start, _) in places], pa.int64()),
+            "end": pa.array([region.start + end for region, (_, end) in places], pa.int64()),
             "strand": ["-" if reverse else "+" for _, reverse in reads],
             "region": pa.array([piece.region for piece, _ in reads], pa.int64()),
         }
+        if self._stride > 1:
+            columns[BASES_PER_CODE] = pa.array([self._stride] * len(reads), pa.int32())
         offsets = pa.array(np.cumsum([0, *map(len, codes)]), pa.int32())
         for level, size in enumerate(self.checkpoint.codebook_sizes):
             values = np.concatenate([rows[:, level] for rows in codes])
@@ -145,7 +166,8 @@ def encode(
 ) -> pa.Table | JobReport:
     """Codes of every level, with coordinates: what the learned vocabulary makes of a genome.
 
-    Windows overlap by what a code can see: the codes are those of a single pass.
+    Windows overlap by what a code can see: the codes are those of a single pass over the region. With `codec_stride` s
+    one code stands for s bases; `EncodeTask` says which.
 
     Args:
         model: a checkpoint of this package, codec or any head.

@@ -112,8 +112,8 @@ class MutateTask:
 
     Columns: `name` (of the region), `chrom`, `start`, `end` (0-based, half-open, one base), `strand` (`+` or `-`, which
     of the genome's strands was read, `.` for both), `ref`, `alt` (on the genome's forward strand), then those of the
-    scores, see `LabelScorer` and `VariantScorer`; of codes the number that changes at each level, `changed_1`,
-    `changed_2`, ...
+    scores, see `LabelScorer` and `VariantScorer`; of codes the number of bases whose code changes at each level,
+    `changed_1`, `changed_2`, ...
 
     Args:
         checkpoint: with the heads that the scores need.
@@ -275,10 +275,11 @@ class MutateTask:
                 write_bytes(picture, content)
 
     def _caption(self) -> str:
+        what_changes = "codes that change" if self.checkpoint.bases_per_code == 1 else "bases whose code changes"
         what = {
             "llr": "llr: log p(alt) - log p(ref), the base masked; below 0 the model prefers the reference",
             "distance": "cosine and l2: how far hidden states move",
-            "codes": "changed: codes that change, by level (1 is the coarsest)",
+            "codes": f"changed: {what_changes}, by level (1 is the coarsest)",
         }
         label = f"change of label {self._labels[False].name}" if self._labels else ""
         parts = [label, *(what[score] for score in SCORES if score in self.scores)]

@@ -61,7 +61,8 @@ class PredictTask:
         inputs: what is read.
         ending: of the output, one of `ENDINGS`.
         strand: `forward`, `reverse` or `both`.
-        window: bases read at once; default for positions what the model reads, for sequences the whole sequence.
+        window: bases read at once; default for positions what the model reads, for sequences the whole sequence. With
+            `codec_stride` s > 1 up to s - 1 fewer, so that no patch of a code is cut, see `plan_windows`.
         overlap: of windows; default a quarter.
         label: which label's values a bedGraph or BigWig holds.
         track_line: the name for a bedGraph's line `track`; default: no such line.
@@ -98,7 +99,8 @@ class PredictTask:
         self.inputs = inputs if self.column is None else _in_order(inputs)
         window, overlap = self._window(window, overlap)
         most = max(_UNIT_BYTES // (4 * len(self.labels)), 1) if self.of_positions else unit_bases()
-        self.plan = WindowPlan(self.inputs.regions, window, overlap, min(unit_bases(), most))
+        stride = checkpoint.bases_per_code
+        self.plan = WindowPlan(self.inputs.regions, window, overlap, min(unit_bases(), most), stride=stride)
         self.batcher = checkpoint.batcher(batch_bases)
         self._about = {
             "labels": self.labels, "strand": strand, "window": window, "overlap": overlap, "track": self.column,

@@ -188,6 +188,14 @@ class VariantScorer:
 
     With `strand="both"` ratio and distances are means over the strands; codes are then those of the forward strand.
 
+    Where a code stands for s > 1 bases (`codec_stride`): ratio and distances read windows that are cut into patches
+    from their own first base on each strand, for both alleles alike; away from a record's ends, alleles of one length
+    always lie at the same place of a patch. Code changes compare the records with REF and with ALT as `encode` cuts
+    them, from the record's first base on the strand that is read: codes with REF are those of `encode`. They count
+    bases, s where one whole code changes; neighbours that share both codes are one item of `codes_1`, at the offset of
+    the first. An indel whose length is no multiple of s moves every patch behind it, and codes may change for that
+    alone: counted are bases whose code, with REF or with ALT, can see the allele.
+
     Args:
         checkpoint: with a masked-LM head for `llr`, with a backbone for `distance`.
         scores: of `SCORES`.
@@ -230,7 +238,7 @@ class VariantScorer:
         check_layer(checkpoint, layer)
         self.batcher = checkpoint.batcher(batch_bases)
         self._strands = {"forward": [False], "reverse": [True], "both": [False, True]}[strand]
-        self._sight = checkpoint.codec_config.receptive_field // 2
+        self._stride, self._sight = checkpoint.bases_per_code, checkpoint.codec_config.context
 
     @property
     def columns(self) -> dict[str, str]:
@@ -245,7 +253,15 @@ class VariantScorer:
     def bases_per_allele(self) -> int:
         """Nucleotides that the model reads for one allele, about."""
         windows = ("llr" in self.scores) + 2 * ("distance" in self.scores)
-        return windows * len(self._strands) * self.window + ("codes" in self.scores) * 2 * (4 * self._sight + 1)
+        return windows * len(self._strands) * self.window + ("codes" in self.scores) * 2 * (2 * self._margin + 1)
+
+    @property
+    def _margin(self) -> int:
+        """Bases on each side of an allele that the codes of counted bases see.
+
+        A base counts where its code with one allele sees that; with the other its patch may end s - 1 bases later.
+        """
+        return 2 * (self._sight + self._stride - 1)
 
     def score(self, genome: Genome, alleles: Sequence[Allele]) -> dict[str, list[Any]]:
         """Score alleles.
@@ -315,29 +331,38 @@ class VariantScorer:
         return [(cosine, l2) for cosine, l2 in torch.stack(found).tolist()]  # one transfer from the device
 
     def _code_changes(self, genome: Genome, alleles: Sequence[Allele]) -> dict[str, list[Any]]:
-        pairs = [_cut_for_codes(genome, allele, self._sight) for allele in alleles]
         turned = self._strands == [True]
-        read = [pair.other_strand() for pair in pairs] if turned else pairs
+        read = [self._cut_for_codes(genome, allele, turned) for allele in alleles]
         windows = [window for pair in read for window in (pair.with_ref(), pair.with_alt())]
         codes = self.batcher.map_distinct(windows, self._codes)
-        codes = [rows[::-1] for rows in codes] if turned else codes
+        shared = [_shared(pair, turned, self._sight, self._stride) for pair in read]
         columns: dict[str, list[Any]] = {}
         for level in range(len(self.checkpoint.codebook_sizes)):
             changes = [
-                _changes(pair, ref[:, level], alt[:, level], self._sight)
-                for pair, ref, alt in zip(pairs, codes[::2], codes[1::2], strict=True)
+                _changes(where, ref[:, level], alt[:, level])
+                for where, ref, alt in zip(shared, codes[::2], codes[1::2], strict=True)
             ]
-            columns[f"changed_{level + 1}"] = [len(found) for found in changes]
-            columns[f"span_{level + 1}"] = [found[-1][0] - found[0][0] + 1 if found else 0 for found in changes]
-            columns[f"codes_{level + 1}"] = ["|".join(f"{at}:{ref}>{alt}" for at, ref, alt in it) for it in changes]
+            columns[f"changed_{level + 1}"] = [len(found.offsets) for found in changes]
+            columns[f"span_{level + 1}"] = [found.span for found in changes]
+            columns[f"codes_{level + 1}"] = [found.text for found in changes]
         return columns
+
+    def _cut_for_codes(self, genome: Genome, allele: Allele, turned: bool) -> Haplotypes:
+        """All that the codes within sight of the allele can see, on the strand that is read, from a patch's start."""
+        before, behind = allele.start, genome.lengths[allele.chrom] - allele.end
+        left, right = min(self._margin, before), min(self._margin, behind)
+        if turned:
+            right += (behind - right) % self._stride
+            return _cut(genome, allele, left, right).other_strand()
+        return _cut(genome, allele, left + (before - left) % self._stride, right)
 
     @torch.inference_mode()
     def _codes(self, windows: list[Ids]) -> list[NDArray[np.int64]]:
-        """For each window its codes (L, Q)."""
+        """For each window its codes (M, Q)."""
         ids, mask = self._read(windows, special=False)
         codes = self.checkpoint.encoder(ids, mask, update_codebooks=False, return_loss=False).codes
-        return list(rows_of(codes.transpose(1, 2), [len(window) for window in windows], special=False))
+        counts = [-(-len(window) // self._stride) for window in windows]
+        return list(rows_of(codes.transpose(1, 2), counts, special=False))
 
 
 def check_layer(checkpoint: Checkpoint, layer: int) -> None:
@@ -406,18 +431,57 @@ def _mean_asked(log_probabilities: NDArray[np.float32], asked: Ids) -> float:
     return float(values.astype(np.float64).mean())
 
 
-def _cut_for_codes(genome: Genome, allele: Allele, sight: int) -> Haplotypes:
-    """All that the codes within sight of the allele can see."""
-    behind = genome.lengths[allele.chrom] - allele.end
-    return _cut(genome, allele, min(2 * sight, allele.start), min(2 * sight, behind))
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """The bases that both haplotypes have and whose codes are compared, in the forward strand's order, (n,) each.
+
+    Args:
+        offsets: in bases of the reference from the allele's first.
+        ref, alt: the numbers of their patches in each window.
+    """
+
+    offsets: NDArray[np.intp]
+    ref: NDArray[np.intp]
+    alt: NDArray[np.intp]
 
 
-def _changes(pair: Haplotypes, ref: NDArray[Any], alt: NDArray[Any], sight: int) -> list[tuple[int, int, int]]:
-    """Offset, code with REF and code with ALT where they differ; codes of one level, (L,) each."""
-    old, new = pair.aligned(ref, alt)
-    offset, _ = pair.aligned(np.arange(len(ref)) - len(pair.left), alt)
-    # Beyond what the codec sees the windows are the same, and so are the codes, but for rounding. N has no code.
+@dataclass(frozen=True, eq=False)
+class _Changed:
+    """The offsets (n,) of the bases whose code of one level changes, in bases of the reference, and the changes."""
+
+    offsets: NDArray[np.intp]
+    text: str
+
+    @property
+    def span(self) -> int:
+        """The bases of the reference from the first to the last."""
+        return int(self.offsets[-1] - self.offsets[0]) + 1 if len(self.offsets) else 0
+
+
+def _shared(pair: Haplotypes, turned: bool, sight: int, stride: int) -> _Shared:
+    """Which bases of a window, as it was read, can have another code."""
+    left = len(pair.left)
+    place, other = pair.aligned(np.arange(len(pair.with_ref())), np.arange(len(pair.with_alt())))
     bases, _ = pair.aligned(pair.with_ref(), pair.with_alt())
-    counted = (offset >= -sight) & (offset < len(pair.ref) + sight) & (bases != N_ID)
-    where = (counted & (old != new)).nonzero()[0]
-    return [(int(offset[at]), int(old[at]), int(new[at])) for at in where]
+    ref, alt = place // stride, other // stride
+    # Where no code sees the allele the codes are the same, but for rounding, or for patches that an indel has moved.
+    counted = bases != N_ID  # N has no code
+    counted &= _sees(ref * stride - left, len(pair.ref), sight, stride) | _sees(
+        alt * stride - left, len(pair.alt), sight, stride
+    )
+    offsets = (left + len(pair.ref) - 1 - place) if turned else place - left
+    order = slice(None, None, -1 if turned else 1)
+    return _Shared(*(values[counted][order] for values in (offsets, ref, alt)))
+
+
+def _sees(start: NDArray[np.intp], bases: int, sight: int, stride: int) -> NDArray[np.bool_]:
+    """Whether codes see an allele of so many bases; their patches' starts are counted from its first base."""
+    return (start > -sight - stride) & (start < bases + sight)
+
+
+def _changes(shared: _Shared, ref: NDArray[Any], alt: NDArray[Any]) -> _Changed:
+    """What differs between codes of one level, (M,) each, as they were read."""
+    differs = ref[shared.ref] != alt[shared.alt]
+    offsets, old, new = (values[differs] for values in (shared.offsets, shared.ref, shared.alt))
+    items = np.flatnonzero((np.diff(old, prepend=-1) != 0) | (np.diff(new, prepend=-1) != 0))
+    return _Changed(offsets, "|".join(f"{offsets[at]}:{ref[old[at]]}>{alt[new[at]]}" for at in items))

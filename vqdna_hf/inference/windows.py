@@ -64,9 +64,10 @@ class WindowPlan:
         overlap: of neighbouring windows, in bases.
         unit_bases: a unit ends with the window that reaches this many.
         unit_pieces: and has at most so many windows; default: no limit.
+        stride: s, nucleotides a code: windows cut no patch of either strand, see `plan_windows`.
 
     Raises:
-        ValueError: if not `0 <= overlap < window`.
+        ValueError: if not `0 <= overlap < window`, or windows cannot move on by a patch.
 
     Example:
 
@@ -80,9 +81,10 @@ class WindowPlan:
     overlap: int
     unit_bases: int = field(default_factory=unit_bases)
     unit_pieces: int | None = None
+    stride: int = 1
 
     def __post_init__(self) -> None:
-        plan_windows(1, self.window, self.overlap)  # for its checks
+        plan_windows(1, self.window, self.overlap, self.stride)  # for its checks
 
     @property
     def bases(self) -> int:
@@ -94,7 +96,7 @@ class WindowPlan:
         pieces: list[Piece] = []
         filled = 0
         for number, region in enumerate(self.regions):
-            windows = _windows(region, self.window, self.overlap)
+            windows = _windows(region, self.window, self.overlap, self.stride)
             for place, window in enumerate(windows, start=1):
                 pieces.append(Piece(number, window, place == len(windows)))
                 filled += window.keep_end - window.keep_start
@@ -118,19 +120,34 @@ class WindowPlan:
         own = self.regions[piece.region].strand == "-"
         return [own, not own] if strand == "both" else [own != (strand == "reverse")]
 
+    def kept_patches(self, piece: Piece, reverse: bool) -> tuple[int, int]:
+        """The kept part of a piece in whole patches of one strand of the genome, in bases from the region's start.
+
+        Patches are counted from where the region begins on that strand; the last of them may be shorter. With s = 1
+        this is what the window keeps.
+        """
+        window, length = piece.window, self.regions[piece.region].length
+        # A patch that a border cuts goes to the window that comes next on the strand.
+        borders = [
+            border + (length - border) % self.stride if reverse else border - border % self.stride
+            for border in (window.keep_start, window.keep_end)
+        ]
+        start = 0 if window.keep_start == 0 else borders[0]
+        return start, length if window.keep_end == length else borders[1]
+
     def signs(self, pieces: Sequence[Piece], strand: str) -> list[str]:
         """Which of the genome's strands is read of each piece: `+`, `-`, or `.` for both."""
         found = [self.strands(piece, strand) for piece in pieces]
         return ["." if len(strands) == 2 else "-" if strands[0] else "+" for strands in found]
 
 
-def _windows(region: Region, window: int, overlap: int) -> list[Window]:
+def _windows(region: Region, window: int, overlap: int, stride: int) -> list[Window]:
     """Windows in the genome's order; they are cut from the end where the region's own strand begins.
 
     So the answer for a region with `-` is that for its reverse complement, read as a sequence of its own.
     """
     length = region.end - region.start
-    windows = plan_windows(length, window, overlap)
+    windows = plan_windows(length, window, overlap, stride)
     if region.strand != "-":
         return windows
     return [

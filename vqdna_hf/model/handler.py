@@ -65,7 +65,7 @@ class EndpointHandler:
     | token classification | `token-classification` | `[{"entity", "score", "index", "word", "start", "end"}, ...]` |
     | masked LM, `[MASK]` in the input | `fill-mask` | `[{"score", "token", "token_str", "sequence"}, ...]`, A C G T |
     | masked LM or bare model | `embedding` | a list of floats; with `pooling="none"` one a nucleotide |
-    | codec | `codes` | one list of code ids a level, coarse to fine, one id a nucleotide |
+    | codec | `codes` | one list of code ids a level, coarse to fine, one id for `codec_stride` nucleotides |
 
     `embedding` and `codes` are there for every folder. One string gets one answer, a list of strings a list. For
     sequence classification `{"text": ..., "text_pair": ...}` is a pair. Embeddings and codes read sequences of any
@@ -217,7 +217,7 @@ class EndpointHandler:
             self._windows.read_nucleotides(entry, name)
         if task in _OF_ONE_HEAD:
             texts = [text.replace(_MASK, "N") for text in _texts(entry)]
-            longest = self.model.config.max_position_embeddings - 1 - len(texts)
+            longest = self.model.config.max_input_tokens - 1 - len(texts)
             if (length := sum(map(len, texts))) > longest:
                 raise ValueError(f"{name} has {length} nucleotides, {task} reads at most {longest}: send a part of it")
 
@@ -238,14 +238,14 @@ class EndpointHandler:
         return [answers] if task == "fill-mask" and len(entries) == 1 else answers
 
     def _codes(self, sequence: str) -> list[list[int]]:
-        """Code ids, Q lists of n. Windows overlap by what a code can see, so they change nothing."""
+        """Code ids, Q lists of n / s, rounded up. Windows overlap by what a code can see, so they change nothing."""
         encoder = self.model.base_model
         codec_config = self.model.config if self.is_codec else self.model.config.codec_config
         ids = self._windows.read_nucleotides(sequence).to(self.device)
-        window = 8 * codec_config.receptive_field + 4096
-        plan = self._windows.plan_windows(len(ids), window, codec_config.receptive_field)
+        stride, seen = codec_config.codec_stride, codec_config.receptive_field
+        plan = self._windows.plan_windows(len(ids), 8 * seen + 4096, seen + 2 * (stride - 1), stride)
         pieces = [encoder.encode(ids[piece.start : piece.end].unsqueeze(0)).codes[0].T for piece in plan]
-        return self._windows.stitch_windows(pieces, plan).T.tolist()
+        return self._windows.stitch_windows(pieces, plan, stride).T.tolist()
 
 
 def _texts(entry: Any) -> list[str]:

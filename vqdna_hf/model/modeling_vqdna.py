@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ModernBertModel, PreTrainedModel
 from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 from transformers.utils import ModelOutput, can_return_tuple
 
@@ -318,7 +319,7 @@ class VQDNAModel(VQDNAPreTrainedModel):
         # return_dict: the outer model answers with a tuple where the configuration asks for one, the inner never.
         outputs = self.backbone(
             inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
+            attention_mask=self._masks_in_use(inputs_embeds, attention_mask),
             position_ids=position_ids,
             return_dict=True,
             **kwargs,
@@ -351,6 +352,23 @@ class VQDNAModel(VQDNAPreTrainedModel):
                 f"the input has {positions} positions{codes}, special tokens included, and the model reads at most "
                 f"{longest}: split it into windows"
             )
+
+    def _masks_in_use(self, inputs_embeds: Tensor, attention_mask: Any) -> Any:
+        """The masks of the layer types that occur. ModernBERT makes both, and each may be a value a pair of positions.
+
+        With global attention everywhere that is a gigabyte and half the time of a small model on 8,192 positions.
+        """
+        if isinstance(attention_mask, dict):
+            return attention_mask
+        make = {
+            "full_attention": create_bidirectional_mask,
+            "sliding_attention": create_bidirectional_sliding_window_mask,
+        }
+        config = self.backbone.config
+        return {
+            kind: make[kind](config=config, inputs_embeds=inputs_embeds, attention_mask=attention_mask)
+            for kind in sorted(set(config.layer_types))
+        }
 
     def _refuse_for_strides(self, attention_mask: Any, position_ids: Tensor | None) -> None:
         if position_ids is not None or (attention_mask is not None and _padding_mask(attention_mask) is None):

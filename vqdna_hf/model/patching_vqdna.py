@@ -103,7 +103,8 @@ def lay_out(input_ids: Tensor, attention_mask: Tensor | None, stride: int) -> Pa
     before = before.scatter(1, torch.where(inside, length + 1, number), counted)
     phase = torch.where(inside, (counted - before.gather(1, number) - 1) % stride, 0)
     patch = (shown & (phase == 0)).long().cumsum(1) - 1
-    most = -(-length // stride) + SPARE_PATCHES
+    # L / s rounded up and the spare ones, as one quotient: of a sum an exported graph could not tell that it divides G.
+    most = (length + (SPARE_PATCHES + 1) * stride - 1) // stride
     if not torch.compiler.is_compiling():
         most = max(int(patch.max()) + 1, 1)
     place = torch.where(shown, patch * stride + phase, most * stride)

@@ -4,7 +4,7 @@
 Here too, as plain functions for whoever reads long sequences window by window: `read_nucleotides` (text to ids, or an
 error that names letter and position), `plan_windows` and `stitch_windows`.
 
-Shape letters: B batch, L positions, H hidden size, n nucleotides of one sequence.
+Shape letters: B batch, L positions, H hidden size, n nucleotides of one sequence, s `codec_stride`.
 """
 
 import difflib
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers.pipelines.base import ChunkPipeline
 
+from .patching_vqdna import lay_out
 from .tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS, SEP_ID, UNK_ID, reverse_complement_ids
 
 POOLINGS = ("mean", "max", "cls", "none")
@@ -39,22 +40,28 @@ class Window(NamedTuple):
     keep_end: int
 
 
-def plan_windows(length: int, window: int, overlap: int) -> list[Window]:
+def plan_windows(length: int, window: int, overlap: int, stride: int = 1) -> list[Window]:
     """Cover a sequence with overlapping windows, each position owned by the window in which it is most central.
 
     All windows are equally long, the last ends where the sequence ends (it may overlap more than asked). Of two
     windows in which a position is equally central, the earlier owns it. A sequence that fits is one window.
 
+    Where a code stands for s nucleotides, windows must cut the sequence into the same patches of s. So each begins a
+    multiple of s behind the sequence's first nucleotide, and ends a multiple of s before its last: then the other
+    strand, whose patches begin there, may be read in the same windows. That makes them up to s - 1 shorter than asked.
+
     Args:
         length: n, of the sequence, in nucleotides.
         window: of what is read at once, in nucleotides, special tokens not counted.
-        overlap: of neighbouring windows, in nucleotides.
+        overlap: of neighbouring windows, in nucleotides; with a stride at least.
+        stride: s, nucleotides a code.
 
     Returns:
         Windows in order; the kept parts cover 0..n once, none of them is empty.
 
     Raises:
-        ValueError: if the sequence is empty, or not `0 <= overlap < window`.
+        ValueError: if the sequence is empty, or not `0 <= overlap < window`; with a stride, if windows might not move
+            on by a whole patch.
 
     Example:
 
@@ -64,6 +71,8 @@ def plan_windows(length: int, window: int, overlap: int) -> list[Window]:
     Window(start=4, end=10, keep_start=5, keep_end=10)
     >>> plan_windows(4, window=6, overlap=2)
     [Window(start=0, end=4, keep_start=0, keep_end=4)]
+    >>> [(window.start, window.end) for window in plan_windows(19, window=9, overlap=2, stride=4)]
+    [(0, 7), (4, 11), (8, 15), (12, 19)]
     """
     if length < 1:
         raise ValueError(f"length={length}: there is no sequence to cover")
@@ -71,23 +80,33 @@ def plan_windows(length: int, window: int, overlap: int) -> list[Window]:
         raise ValueError(f"window={window} must be at least 1 nucleotide")
     if not 0 <= overlap < window:
         raise ValueError(f"overlap={overlap} must be in 0..window-1, with window={window}")
+    if window - overlap < 2 * stride - 1:
+        raise ValueError(
+            f"window={window} with overlap={overlap}: a code of this model stands for {stride} nucleotides, so the "
+            f"window must be at least {2 * stride - 1} longer than the overlap"
+        )
+    if length > window:
+        window -= (window - length) % stride
     last = max(length - window, 0)
-    starts = [*range(0, last, window - overlap), last]
+    step = (window - overlap) // stride * stride
+    starts = [*range(0, last, step), last]
     ends = [min(start + window, length) for start in starts]
     # A position belongs to the earlier window while it is no nearer to that window's end than to the later's start.
     borders = [(end + start + 1) // 2 for end, start in zip(ends, starts[1:], strict=False)]
     return [Window(*bounds) for bounds in zip(starts, ends, [0, *borders], [*borders, length], strict=True)]
 
 
-def stitch_windows(values: Sequence[Tensor], windows: Sequence[Window]) -> Tensor:
+def stitch_windows(values: Sequence[Tensor], windows: Sequence[Window], stride: int = 1) -> Tensor:
     """Put results of windows together: each position takes its value from the window that owns it.
 
     Args:
-        values: for each window a tensor (end - start, ...), one row a position that was read.
-        windows: of `plan_windows`.
+        values: for each window a tensor (end - start, ...), one row a position that was read; with a stride one row a
+            patch, ((end - start) / s rounded up, ...).
+        windows: of `plan_windows` with the same stride.
+        stride: s, where rows stand for s positions. A patch on a border belongs to the later window.
 
     Returns:
-        (n, ...), one row a position of the sequence.
+        (n, ...), one row a position of the sequence, or (n / s rounded up, ...).
 
     Raises:
         ValueError: if numbers of windows, or of rows in a window, disagree.
@@ -97,18 +116,21 @@ def stitch_windows(values: Sequence[Tensor], windows: Sequence[Window]) -> Tenso
     >>> windows = plan_windows(10, window=6, overlap=2)
     >>> stitch_windows([torch.arange(0, 6), torch.arange(4, 10) * 10], windows).tolist()
     [0, 1, 2, 3, 4, 50, 60, 70, 80, 90]
+    >>> windows = plan_windows(10, window=6, overlap=1, stride=2)
+    >>> stitch_windows([torch.arange(0, 3), torch.arange(2, 5) * 10], windows, stride=2).tolist()
+    [0, 1, 20, 30, 40]
     """
     if len(values) != len(windows):
         raise ValueError(f"{len(values)} results for {len(windows)} windows")
     for value, window in zip(values, windows, strict=True):
-        if len(value) != window.end - window.start:
-            raise ValueError(f"{len(value)} rows for {window}: there must be one a position that was read")
-    return torch.cat(
-        [
-            value[window.keep_start - window.start : window.keep_end - window.start]
-            for value, window in zip(values, windows, strict=True)
-        ]
-    )
+        if len(value) != -(-(window.end - window.start) // stride):
+            what = "a position" if stride == 1 else f"for {stride} positions"
+            raise ValueError(f"{len(value)} rows for {window}: there must be one {what} that was read")
+    kept = []
+    for value, window in zip(values, windows, strict=True):
+        first, last = (border // stride - window.start // stride for border in (window.keep_start, window.keep_end))
+        kept.append(value[first : len(value) if window is windows[-1] else last])
+    return torch.cat(kept)
 
 
 def read_nucleotides(sequence: Any, name: str = "the sequence") -> Tensor:
@@ -194,14 +216,16 @@ class DNAEmbeddingPipeline(ChunkPipeline):
         strand: `"forward"` (default), `"reverse"`: of the reverse complement, or `"both"`: the mean of the two, equal
             for a sequence and its reverse complement. Row i of `pooling="none"` belongs to letter i on every strand.
         layer: whose hidden states are taken: 0 is the embedding, -1 (default) the last, after the final norm.
-        window: in nucleotides; default, and at most: what the model reads (`max_position_embeddings - 2`).
+        window: in nucleotides; default, and at most: what the model reads (`max_input_tokens - 2`).
         overlap: of windows, in nucleotides; default a quarter of the window.
         return_tensors: False (default): lists of floats, as feature-extraction gives; True or `"pt"`: a tensor on the
             CPU; `"np"`: a numpy array. All fp32.
         batch_size: windows read at once; default 1.
 
     Options may be given when the pipeline is made, or when it is called. The model may have any head, which is passed
-    by, or be a codec: then the vectors are the code vectors, and there are no layers to choose from.
+    by, or be a codec: then the vectors are the code vectors, and there are no layers to choose from. With
+    `codec_stride` s > 1 windows begin at multiples of s, and the s nucleotides of a code share its vector, and the
+    hidden states below the last.
 
     Returns:
         For each sequence (H,), or (n, H) with `pooling="none"`.
@@ -247,7 +271,12 @@ class DNAEmbeddingPipeline(ChunkPipeline):
 
     @property
     def _longest_window(self) -> int:
-        return _CODEC_WINDOW if self._is_codec else int(self._encoder.config.max_position_embeddings) - 2
+        return _CODEC_WINDOW if self._is_codec else int(self._encoder.config.max_input_tokens) - 2
+
+    @property
+    def _stride(self) -> int:
+        config = self._encoder.config
+        return int((config if self._is_codec else config.codec_config).codec_stride)
 
     def _sanitize_parameters(
         self,
@@ -313,7 +342,7 @@ class DNAEmbeddingPipeline(ChunkPipeline):
     ) -> Iterator[dict[str, Any]]:
         """Cut one checked sequence into windows: `input_ids`, `attention_mask` and `keep`, each (1, L)."""
         window = self._longest_window if window is None else window
-        plan = plan_windows(len(input_.ids), window, window // 4 if overlap is None else overlap)
+        plan = plan_windows(len(input_.ids), window, window // 4 if overlap is None else overlap, self._stride)
         # The other strand is read in its own windows, so that it equals the forward strand of the reverse complement.
         strands = [False, True] if strand == "both" else [strand == "reverse"]
         for reverse in strands:
@@ -352,7 +381,8 @@ class DNAEmbeddingPipeline(ChunkPipeline):
         """(B, L) -> (B, L, H)."""
         encoder = self._encoder
         if self._is_codec:
-            return encoder.encode(input_ids, attention_mask).quantized
+            patches = lay_out(input_ids, attention_mask, self._stride)
+            return patches.spread(encoder.encode(input_ids, patches=patches).quantized)
         if layer == -1:
             return encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
         return encoder(input_ids, attention_mask, output_hidden_states=True, return_dict=True).hidden_states[layer]
