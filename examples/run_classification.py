@@ -107,6 +107,10 @@ class RunArguments:
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
     )
+    log_mfu: bool = field(
+        default=True,
+        metadata={"help": "Log the model's FLOPs, and their share of what the device does in matrix products."},
+    )
 
 
 @dataclass
@@ -272,7 +276,7 @@ def main() -> int:
     tokenizer = build_tokenizer()
     sample = tokenizer(next(iter(splits.values())).sequences[:256], padding=True, return_tensors="pt")["input_ids"]
     model = load_model(model_args, num_labels, data_args.problem_type, sample, args.do_train)
-    longest = model.config.max_position_embeddings
+    longest = model.config.max_input_tokens
     tokenizer.model_max_length = min(data_args.model_max_length or longest, longest)
     datasets = make_datasets(splits, labels, tokenizer, data_args, args.seed)
     sizes = {split: len(dataset) for split, dataset in datasets.items()}
@@ -292,6 +296,7 @@ def main() -> int:
         eval_dataset=datasets.get("dev"),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
+        log_mfu=run_args.log_mfu,
         callbacks=[recorder],
     )
     measured = []

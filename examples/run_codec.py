@@ -46,6 +46,10 @@ class CodecArguments:
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
     )
+    log_mfu: bool = field(
+        default=True,
+        metadata={"help": "Log the model's FLOPs, and their share of what the device does in matrix products."},
+    )
 
 
 def make_codec(args: CodecArguments) -> VQDNACodecModel:
@@ -83,6 +87,7 @@ def main() -> int:
         eval_dataset=eval_dataset,
         sums_function=recorder.counting(codec_sums),
         metrics_function=codec_metrics,
+        log_mfu=codec_args.log_mfu,
         callbacks=[CodebookMonitor(codec.config.codebook_sizes), recorder],
     )
     if not trainer.train_and_report(checkpoint, overwrite=codec_args.overwrite_output_dir):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import SchedulerType, get_scheduler, set_seed
 
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
-from vqdna_hf.data import NucleotideCollator, TiledDataset, WindowDataset
+from vqdna_hf.data import NucleotideCollator, TiledDataset
 from vqdna_hf.hub import atomic_folder, write_json
 from vqdna_hf.training import (
     CheckpointError,
@@ -179,9 +179,8 @@ def main() -> int:
     logger.info(f"codec: {count_parameters(codec)}; processes: {accelerator.num_processes}")
     train_corpus, held_out = corpus_args.load(args.seed)
     total = whole * args.gradient_accumulation_steps * args.per_device_train_batch_size
-    window, strands = corpus_args.window, corpus_args.reverse_complement
-    windows = WindowDataset(train_corpus, window=window, num_samples=total, seed=args.seed, reverse_complement=strands)
-    tiles = TiledDataset(held_out, window=window, max_samples=corpus_args.max_eval_windows)
+    windows = corpus_args.training_windows(train_corpus, total, args.seed, args.per_device_train_batch_size)
+    tiles = TiledDataset(held_out, window=corpus_args.window, max_samples=corpus_args.max_eval_windows)
     # A generator of the loaders' own: a resumed run must find the global one as the first run left it.
     shared = {"collate_fn": NucleotideCollator(), "generator": torch.Generator().manual_seed(args.seed)}
     batches = DataLoader(windows, args.per_device_train_batch_size, num_workers=args.dataloader_num_workers, **shared)

@@ -49,8 +49,15 @@ class MaskedLMArguments:
     )
     mask_probability: float = field(default=0.25, metadata={"help": "Share of the nucleotides to hide."})
     mean_span_length: float = field(default=1.0, metadata={"help": "Mean length of a hidden span; 1: single bases."})
+    mask_patches: bool = field(
+        default=False, metadata={"help": "Hide all nucleotides of a code together, with a codec_stride above 1."}
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
+    )
+    log_mfu: bool = field(
+        default=True,
+        metadata={"help": "Log the model's FLOPs, and their share of what the device does in matrix products."},
     )
 
 
@@ -79,10 +86,11 @@ def main() -> int:
     recorder = RunRecorder("mlm", (mlm_args, corpus_args, training_args), checkpoint)
     set_seed(training_args.seed)
     model = make_model(mlm_args)
-    longest = model.config.max_position_embeddings
+    longest = model.config.max_input_tokens
     if corpus_args.window + 2 > longest:
         raise ValueError(
-            f"window={corpus_args.window} and two special tokens are more than max_position_embeddings={longest}"
+            f"window={corpus_args.window} and two special tokens are more than max_position_embeddings="
+            f"{model.config.max_position_embeddings} (the longest input has {longest} tokens)"
         )
     train_dataset, eval_dataset = corpus_args.datasets(training_args)
     logger.info("model: %s", count_parameters(model))
@@ -99,12 +107,14 @@ def main() -> int:
             mask_probability=mlm_args.mask_probability,
             mean_span_length=mlm_args.mean_span_length,
             mask_level=mlm_args.mask_level,
+            patch_size=model.config.codec_config.codec_stride if mlm_args.mask_patches else 1,
         ),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=build_tokenizer(model_max_length=longest),
         sums_function=recorder.counting(masked_lm_sums),
         metrics_function=masked_lm_metrics,
+        log_mfu=mlm_args.log_mfu,
         callbacks=[recorder],
     )
     if not trainer.train_and_report(checkpoint, overwrite=mlm_args.overwrite_output_dir):

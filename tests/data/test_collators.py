@@ -149,6 +149,43 @@ def test_code_level_leaves_inputs_clean_and_chooses_the_same() -> None:
     assert not torch.equal(nucleotide["input_ids"], clean)
 
 
+@pytest.mark.parametrize("span", [1.0, 8.0])
+def test_patches_are_chosen_whole(span: float) -> None:
+    items = random_items(200, 401)
+    clean = NucleotideCollator()(items)["input_ids"][:, 1:401].unflatten(1, (100, 4))
+    batch = MaskedNucleotideCollator(0.25, mean_span_length=span, patch_size=4)(items)
+    chosen = (batch["labels"] != IGNORE_INDEX)[:, 1:401].unflatten(1, (100, 4))
+    assert torch.equal(chosen.all(-1), chosen.any(-1))
+    assert chosen.float().mean() == pytest.approx(0.25, abs=5 * np.sqrt(0.25 / 20000 * 2 * span / 4))
+    last = batch["labels"][:, 401] != IGNORE_INDEX  # a patch of one base
+    assert last.float().mean() == pytest.approx(0.25, abs=0.12)
+    shown = batch["input_ids"][:, 1:401].unflatten(1, (100, 4))[chosen.all(-1)]
+    before = clean[chosen.all(-1)]
+    is_masked, is_same = shown == MASK_ID, shown == before
+    assert torch.equal(is_masked.all(-1), is_masked.any(-1)), "the bases of a patch share their fate"
+    assert torch.equal(is_same.all(-1), is_same.any(-1))
+    assert is_masked.float().mean() == pytest.approx(0.8, abs=0.03)
+    assert is_same.float().mean() == pytest.approx(0.1, abs=0.03)
+    runs = run_lengths(chosen.any(-1).numpy())
+    assert runs.mean() == pytest.approx(max(span / 4, 1 / 0.75), rel=0.1)
+
+
+def test_patches_begin_anew_in_each_sequence_and_leave_n_alone() -> None:
+    ids = np.array([5, 6, 7, 8, 9, 9, 5], dtype=np.uint8)
+    collator = MaskedNucleotideCollator(0.4, patch_size=3)
+    labels = collator([{"input_ids": ids, "pair_ids": ids[:4], "seed": seed} for seed in range(300)])["labels"]
+    chosen = labels != IGNORE_INDEX
+    assert not chosen[:, [0, 5, 6, 8, 13]].any(), "special tokens and N"
+    for patch in ([1, 2, 3], [9, 10, 11]):
+        assert torch.equal(chosen[:, patch].all(1), chosen[:, patch].any(1))
+    columns = chosen.float()[:, [1, 4, 7, 9, 12]].T
+    assert columns.mean(1).tolist() == pytest.approx([0.4] * 5, abs=0.12)
+    assert np.abs(np.corrcoef(columns.numpy()) - np.eye(5)).max() < 0.25, "patches are chosen on their own"
+    alone = MaskedNucleotideCollator(1e-6, patch_size=3)([{"input_ids": ids, "seed": seed} for seed in range(60)])
+    found = {tuple(row.nonzero().flatten().tolist()) for row in alone["labels"] != IGNORE_INDEX}
+    assert found == {(1, 2, 3), (4,), (7,)}, "at least one patch is chosen"
+
+
 def test_at_least_one_position_where_there_is_a_letter() -> None:
     for collator in (MaskedNucleotideCollator(1e-6), MaskedNucleotideCollator(1e-6, mean_span_length=3)):
         batch = collator([{"input_ids": [9, 9, 6, 9, 8], "seed": i} for i in range(50)])
@@ -170,6 +207,7 @@ def test_at_least_one_position_where_there_is_a_letter() -> None:
         ({"mask_probability": 0.9, "mean_span_length": 2}, "cannot be reached"),
         ({"max_length": 2}, "max_length is 2"),
         ({"pad_to_multiple_of": 0}, "pad_to_multiple_of is 0"),
+        ({"patch_size": 0}, "patch_size is 0"),
     ],
 )
 def test_option_errors(options: dict[str, Any], message: str) -> None:

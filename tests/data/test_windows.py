@@ -1,5 +1,6 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,54 @@ def test_windows_of_n_are_drawn_again_and_short_records_are_whole() -> None:
     assert np.array_equal(short[0]["input_ids"], short.corpus.records[0].ids)
 
 
+def mixed_corpus() -> Corpus:
+    """Records of 20 to 199 bases, and a long one that gives a twentieth of the windows."""
+    return corpus_of(*range(20, 200), 1000)
+
+
+def sorted_windows(corpus: Corpus, **changes: Any) -> WindowDataset:
+    return WindowDataset(corpus, **{"window": 150, "num_samples": 8192, "seed": 5, "batch_size": 8, **changes})
+
+
+def real_share(items: list[dict[str, Any]], batch: int) -> float:
+    lengths = np.array([len(item["input_ids"]) + 2 for item in items]).reshape(-1, batch)
+    return lengths.sum() / (lengths.max(1).sum() * batch)
+
+
+def test_batches_of_like_length_are_the_same_windows_in_another_order() -> None:
+    corpus = mixed_corpus()
+    plain, ordered = sorted_windows(corpus, batch_size=None), sorted_windows(corpus)
+    for epoch in (0, 1):
+        plain.set_epoch(epoch)
+        ordered.set_epoch(epoch)
+        before, after = (dataset.__getitems__(range(8192)) for dataset in (plain, ordered))
+        for block in (slice(0, 4096), slice(4096, 8192)):
+            assert sorted(map(as_pair, before[block])) == sorted(map(as_pair, after[block]))
+        assert real_share(before, 8) < 0.85
+        assert real_share(after, 8) > 0.95
+        means = [np.mean([len(item["input_ids"]) for item in after[i : i + 8]]) for i in range(0, 4096, 8)]
+        assert abs(np.corrcoef(means, np.arange(512))[0, 1]) < 0.2, "batches are shuffled"
+
+
+def test_batches_of_like_length_are_pure_functions_of_the_index() -> None:
+    corpus = mixed_corpus()
+    dataset = sorted_windows(corpus)
+    expected = [as_pair(dataset[i]) for i in range(8192)]
+    longer = sorted_windows(corpus, num_samples=50_000)
+    assert [as_pair(longer[i]) for i in (5000, 3, 500, 4096)] == [expected[i] for i in (5000, 3, 500, 4096)]
+    loader = DataLoader(dataset, batch_size=8, num_workers=2, collate_fn=list)
+    assert [as_pair(item) for batch in loader for item in batch] == expected
+    assert dataset[999]["seed"] != dataset[998]["seed"]
+
+
+def test_full_windows_keep_their_order() -> None:
+    corpus = corpus_of(2000, 700)
+    plain, ordered = sorted_windows(corpus, batch_size=None), sorted_windows(corpus)
+    assert [as_pair(plain[i]) for i in range(200)] == [as_pair(ordered[i]) for i in range(200)]
+    assert plain.full_share == 1
+    assert 0.6 < sorted_windows(mixed_corpus()).full_share < 0.85
+
+
 def test_tiles_cover_each_record_once_in_order() -> None:
     corpus = corpus_of(100, 9, 45)
     dataset = TiledDataset(corpus, window=20)
@@ -121,6 +170,7 @@ def test_errors() -> None:
         ({"num_samples": 0}, "num_samples is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"max_n_fraction": 2}, "max_n_fraction is 2"),
+        ({"batch_size": 0}, "batch_size is 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             WindowDataset(corpus, **(good | change))  # type: ignore[arg-type]

@@ -20,12 +20,12 @@ from example_scripts import (
 WATCHED = """
 import os, runpy, sys
 from vqdna_hf.data import WindowDataset
-original = WindowDataset.__getitem__
-def watched(self, index):
+original = WindowDataset.__getitems__
+def watched(self, indices):
     with open(os.path.join(os.environ["WATCH"], os.environ["RANK"]), "a") as stream:
-        stream.write(f"{self.epoch} {index}\\n")
-    return original(self, index)
-WindowDataset.__getitem__ = watched
+        stream.writelines(f"{self.epoch} {index}\\n" for index in indices)
+    return original(self, indices)
+WindowDataset.__getitems__ = watched
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -127,9 +127,9 @@ def test_evaluation_does_not_depend_on_the_batch_size(windows: WindowDataset, tm
 
 def test_training_speed_leaves_evaluation_out(windows: WindowDataset, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, windows)
-    start = trainer._window_start
+    start = trainer._throughput._start
     seconds = trainer.evaluate()["eval_runtime"]
-    assert trainer._window_start - start >= seconds * 0.5
+    assert trainer._throughput._start - start >= seconds * 0.5
 
 
 def test_checkpoint_limits(genome: Path, tmp_path: Path) -> None:

@@ -100,6 +100,31 @@ def test_codec_metrics_against_a_count_by_hand(codec: VQDNACodecModel) -> None:
         assert metrics[f"codebook_usage_level{level}"] == pytest.approx(sum(c > 0 for c in counts) / len(counts))
 
 
+@pytest.mark.parametrize("stride", [2, 4])
+def test_codes_that_stand_for_several_bases(stride: int) -> None:
+    """Sequences of 6 to 24 bases: a code counts once, with any base that is none of N; the last may be broken."""
+    codec_config = {**TINY_CODEC, "codec_stride": stride, "objective": "window"}
+    torch.manual_seed(0)
+    codec = VQDNACodecModel(VQDNACodecConfig(**codec_config)).train()
+    rows = sequences()
+    codec(**batch(rows))
+    codec.eval()
+    together = total(codec, [batch(rows)], codec_sums)
+    pieces = [row[start : start + stride] for row in rows for start in range(0, len(row), stride)]
+    assert together["codes_level1"].sum() == together["patches"] == sum(any(base != N for base in p) for p in pieces)
+    assert together["positions"] == sum(base != N for row in rows for base in row)
+    apart = total(codec, [batch(rows[:3]), batch(rows[3:])], codec_sums)
+    assert codec_metrics(apart) == pytest.approx(codec_metrics(together), rel=1e-5)
+
+    model = VQDNAForMaskedLM(VQDNAConfig(**TINY_MODEL, codec_config=codec_config)).eval()
+    apart = total(model, [masked_batch(rows[:3]), masked_batch(rows[3:])], masked_lm_sums)
+    together = total(model, [masked_batch(rows)], masked_lm_sums)
+    assert masked_lm_metrics(apart) == pytest.approx(masked_lm_metrics(together), rel=1e-4)
+    shown = masked_batch(rows)["input_ids"]
+    hidden = [row[1 + start : 1 + start + stride] for row in shown for start in range(0, len(row), stride)]
+    assert together["masked_codes"] == sum(bool((piece == MASK).any()) for piece in hidden)
+
+
 @pytest.fixture(scope="module", params=["nucleotide", "code"])
 def language_model(request: pytest.FixtureRequest) -> VQDNAForMaskedLM:
     """Untrained."""

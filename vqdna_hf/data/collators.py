@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vqdna_hf.data.generators import generators
 from vqdna_hf.model.tokenization_vqdna import (
     CLS_ID,
     FIRST_NUCLEOTIDE_ID,
@@ -27,6 +28,7 @@ IGNORE_INDEX = -100
 MaskLevel = Literal["nucleotide", "code"]
 
 _MAX_SEED = 2**63 - 1
+_CLS, _SEP = np.array([CLS_ID], dtype=np.uint8), np.array([SEP_ID], dtype=np.uint8)
 
 
 @dataclass
@@ -70,38 +72,67 @@ class NucleotideCollator:
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make the batch; see the class."""
-        rows = [self._tokens(item, index) for index, item in enumerate(items)]
-        length = self._padded_length(rows)
-        batch = _pad_rows(rows, length)
-        if items and any("labels" in item for item in items):
+        tokens, lengths = self._join(items)
+        batch = self._batch(tokens, lengths)
+        if any("labels" in item for item in items):
             missing = [index for index, item in enumerate(items) if item.get("labels") is None]
             if missing:
                 raise ValueError(f"items {missing[:8]} of the batch have no labels, others have: label all or none")
-            batch["labels"] = self._labels(items, length)
+            batch["labels"] = self._labels(items, batch["input_ids"].shape[1])
         return batch
 
-    def _tokens(self, item: dict[str, Any], index: int) -> NDArray[np.int64]:
-        parts = [_check_ids(item["input_ids"], f"item {index} of the batch")]
-        if item.get("pair_ids") is not None:
-            parts.append(_check_ids(item["pair_ids"], f"second sequence of item {index} of the batch"))
-        pieces: list[Any] = [[CLS_ID]]
-        for part in parts:
-            pieces += [part, [SEP_ID]]
-        tokens = np.concatenate(pieces).astype(np.int64)
-        if self.max_length is not None and len(tokens) > self.max_length:
-            specials = 1 + len(parts)
-            raise ValueError(
-                f"item {index} of the batch has {len(tokens) - specials} bases, but max_length "
-                f"{self.max_length} leaves room for {self.max_length - specials} beside the special tokens: "
-                "cut windows, or raise max_length"
-            )
-        return tokens
-
-    def _padded_length(self, rows: Sequence[NDArray[np.int64]]) -> int:
-        if not rows:
+    def _join(self, items: Sequence[dict[str, Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The tokens of all rows one behind the other, checked, and how many each row has."""
+        if not items:
             raise ValueError("the batch is empty: give at least one item")
+        pieces: list[NDArray[Any]] = []
+        lengths = np.empty(len(items), dtype=np.int64)
+        specials = 2 * len(items)
+        in_order = True
+        for index, item in enumerate(items):
+            ids = np.asarray(item["input_ids"])
+            pieces += (_CLS, ids, _SEP)
+            lengths[index] = ids.size + 2
+            in_order &= ids.ndim == 1 and ids.size > 0
+            if item.get("pair_ids") is not None:
+                ids = np.asarray(item["pair_ids"])
+                pieces += (ids, _SEP)
+                lengths[index] += ids.size + 1
+                specials += 1
+                in_order &= ids.ndim == 1 and ids.size > 0
+        # All at once: of a batch in order, nothing but the special tokens set here is out of the alphabet.
+        tokens = np.concatenate(pieces) if in_order else None
+        if tokens is None or np.count_nonzero(_outside(tokens)) != specials:
+            for index, item in enumerate(items):
+                _check_ids(item["input_ids"], f"item {index} of the batch")
+                if item.get("pair_ids") is not None:
+                    _check_ids(item["pair_ids"], f"second sequence of item {index} of the batch")
+        assert tokens is not None
+        self._check_lengths(items, lengths)
+        return tokens, lengths
+
+    def _check_lengths(self, items: Sequence[dict[str, Any]], lengths: NDArray[np.int64]) -> None:
+        if self.max_length is None or lengths.max() <= self.max_length:
+            return
+        index = int(np.argmax(lengths > self.max_length))
+        specials = 2 + (items[index].get("pair_ids") is not None)
+        raise ValueError(
+            f"item {index} of the batch has {lengths[index] - specials} bases, but max_length "
+            f"{self.max_length} leaves room for {self.max_length - specials} beside the special tokens: "
+            "cut windows, or raise max_length"
+        )
+
+    def _batch(self, tokens: NDArray[Any], lengths: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Rows of one length, from the tokens of all."""
+        shown = np.arange(self._padded_length(lengths)) < lengths[:, None]
+        return {
+            "input_ids": _pad(tokens, shown, PAD_ID),
+            "attention_mask": torch.from_numpy(shown.astype(np.int64)),
+        }
+
+    def _padded_length(self, lengths: NDArray[np.int64]) -> int:
         multiple = self.pad_to_multiple_of or 1
-        return -(-max(len(row) for row in rows) // multiple) * multiple
+        return -(-int(lengths.max()) // multiple) * multiple
 
     def _labels(self, items: Sequence[dict[str, Any]], length: int) -> torch.Tensor:
         if not self.token_labels:
@@ -144,6 +175,9 @@ class MaskedNucleotideCollator:
             instead.
         max_length: as in `NucleotideCollator`.
         pad_to_multiple_of: as in `NucleotideCollator`.
+        patch_size: choose whole patches of this many bases, counted from the first base of each sequence, and treat the
+            bases of a patch alike ([MASK], another base each, or left as they are); spans are runs of patches. For a
+            codec whose codes stand for several bases (`codec_stride`), so that a code is hidden or clean.
 
     Returns:
         When called, `input_ids`, `attention_mask` and `labels`, all (B, L) int64; labels are the clean ids at
@@ -168,6 +202,7 @@ class MaskedNucleotideCollator:
     mask_level: MaskLevel = "nucleotide"
     max_length: int | None = None
     pad_to_multiple_of: int | None = None
+    patch_size: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_probability < 1:
@@ -187,6 +222,8 @@ class MaskedNucleotideCollator:
                 f"mask_probability {self.mask_probability} cannot be reached by spans of "
                 f"{self.mean_span_length} with a free base between them: lower it, or lengthen the spans"
             )
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size is {self.patch_size}: a patch has at least 1 base")
         self._joiner = NucleotideCollator(self.max_length, self.pad_to_multiple_of)
 
     @property
@@ -196,49 +233,81 @@ class MaskedNucleotideCollator:
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make the batch; see the class."""
-        rows = [self._joiner._tokens(item, index) for index, item in enumerate(items)]
-        length = self._joiner._padded_length(rows)
-        targets = []
-        for index, (item, row) in enumerate(zip(items, rows, strict=True)):
-            seed = item.get("seed")
-            if seed is None:
-                seed = int(torch.randint(_MAX_SEED, ()))
-            rows[index], labels = self._mask(row, np.random.default_rng(int(seed)))
-            targets.append(labels)
-        batch = _pad_rows(rows, length)
-        batch["labels"] = _pad_rows(targets, length, IGNORE_INDEX)["input_ids"]
+        tokens, lengths = self._joiner._join(items)
+        seeds = [item.get("seed") for item in items]
+        numbers = [int(torch.randint(_MAX_SEED, ())) if seed is None else int(seed) for seed in seeds]
+        chosen, fate, shift = self._draw(tokens, lengths, numbers)
+        labels = np.full(len(tokens), IGNORE_INDEX, dtype=np.int64)
+        positions = np.flatnonzero(chosen)
+        labels[positions] = tokens[positions]
+        if self.mask_level == "nucleotide":
+            tokens = self._changed(tokens, positions, fate, shift)
+        batch = self._joiner._batch(tokens, lengths)
+        batch["labels"] = _pad(labels, batch["attention_mask"].numpy().astype(bool), IGNORE_INDEX)
         return batch
 
-    def _mask(self, tokens: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Choose positions of one sequence: its tokens with the changes, and its labels."""
+    def _draw(
+        self, tokens: NDArray[Any], lengths: NDArray[np.int64], seeds: Sequence[int]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+        """Which tokens are chosen, row by row, and of each chosen one two numbers that say what becomes of it."""
         candidates = (tokens >= FIRST_NUCLEOTIDE_ID) & (tokens < FIRST_NUCLEOTIDE_ID + NUM_NUCLEOTIDES)
-        chosen = self._choose(len(tokens), rng) & candidates
-        if not chosen.any() and candidates.any():
-            chosen[rng.choice(np.flatnonzero(candidates))] = True
-        labels = np.where(chosen, tokens, IGNORE_INDEX)
-        if self.mask_level == "code":
-            return tokens, labels
-        positions = np.flatnonzero(chosen)
-        fate = rng.random(len(positions))
+        patches = None if self.patch_size == 1 else _patch_numbers(tokens, self.patch_size)
+        chosen = np.empty(len(tokens), dtype=bool)
+        scratch = np.empty(int(lengths.max()))
+        fates: list[NDArray[np.float64]] = []
+        shifts: list[NDArray[np.int64]] = []
+        start = 0
+        for rng, length in zip(generators([(seed,) for seed in seeds]), lengths.tolist(), strict=True):
+            row = slice(start, start + length)
+            start += length
+            own, free = chosen[row], candidates[row]
+            if patches is not None:
+                number = patches[row] - patches[row.start]
+                own[:] = self._choose(int(number[-1]) + 1, rng)[number]
+            elif self.mean_span_length == 1:
+                np.less(rng.random(out=scratch[:length]), self.mask_probability, out=own)
+            else:
+                own[:] = self._choose(length, rng)
+            own &= free
+            count = np.count_nonzero(own)
+            if not count and free.any():
+                place = rng.choice(np.flatnonzero(free))
+                own |= free & (number == number[place]) if patches is not None else np.arange(length) == place
+                count = np.count_nonzero(own)
+            if self.mask_level == "code":
+                continue
+            if patches is None:
+                fates.append(rng.random(count))
+            else:
+                fates.append(rng.random(len(number))[number[own]])
+            shifts.append(rng.integers(1, NUM_NUCLEOTIDES, count))
+        return chosen, np.concatenate(fates or [scratch[:0]]), np.concatenate(shifts or [lengths[:0]])
+
+    def _changed(
+        self, tokens: NDArray[Any], positions: NDArray[np.int64], fate: NDArray[np.float64], shift: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """Tokens with [MASK], or another nucleotide, or nothing new at the chosen positions."""
         to_mask = fate < self.mask_replace_probability
         to_other = ~to_mask & (fate < self.mask_replace_probability + self.random_replace_probability)
-        shift = rng.integers(1, NUM_NUCLEOTIDES, len(positions))
-        clean = tokens[positions]
-        other = FIRST_NUCLEOTIDE_ID + (clean - FIRST_NUCLEOTIDE_ID + shift) % NUM_NUCLEOTIDES
         changed = tokens.copy()
-        changed[positions] = np.where(to_mask, MASK_ID, np.where(to_other, other, clean))
-        return changed, labels
+        changed[positions[to_mask]] = MASK_ID
+        others = positions[to_other]
+        shifted = (tokens[others].astype(np.int64) - FIRST_NUCLEOTIDE_ID + shift[to_other]) % NUM_NUCLEOTIDES
+        changed[others] = FIRST_NUCLEOTIDE_ID + shifted
+        return changed
 
     def _choose(self, length: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-        if self.mean_span_length == 1:
+        """Of so many positions, or patches of them in a row."""
+        span = max(self.mean_span_length / self.patch_size, 1)
+        if span == 1:
             return rng.random(length) < self.mask_probability
         # A two-state chain started in its equilibrium, so that the share holds at the ends of a sequence as
         # well.
         state = bool(rng.random() < self.mask_probability)
-        leave = {True: 1 / self.mean_span_length, False: self._start_probability}
+        leave = {True: 1 / span, False: self.mask_probability / (1 - self.mask_probability) / span}
         runs: list[NDArray[np.bool_]] = []
         total = 0
-        pairs = 4 + int(2 * length * self.mask_probability / self.mean_span_length)
+        pairs = 4 + int(2 * length * self.mask_probability / span)
         while total < length:
             first, second = rng.geometric(leave[state], pairs), rng.geometric(leave[not state], pairs)
             lengths = np.minimum(np.stack([first, second], axis=1).reshape(-1), length)
@@ -247,12 +316,25 @@ class MaskedNucleotideCollator:
         return np.concatenate(runs)[:length]
 
 
-def _check_ids(ids: Any, where: str) -> NDArray[np.int64]:
-    """Check one sequence without special tokens; [MASK] may stand in it."""
+def _patch_numbers(tokens: NDArray[Any], patch_size: int) -> NDArray[np.int64]:
+    """The number of each token's patch: each sequence is cut from its first base on, special tokens stand alone."""
+    places = np.arange(len(tokens))
+    is_special = _outside(tokens)
+    behind = places - np.maximum.accumulate(np.where(is_special, places, 0)) - 1
+    return np.cumsum(is_special | (behind % patch_size == 0)) - 1
+
+
+def _outside(ids: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether an id may not stand in a sequence; [MASK] may."""
+    return (ids != MASK_ID) & ((ids < FIRST_NUCLEOTIDE_ID) | (ids > N_ID))
+
+
+def _check_ids(ids: Any, where: str) -> None:
+    """Refuse what is no sequence without special tokens; [MASK] may stand in it."""
     array = np.asarray(ids)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{where}: expected a sequence of at least one base, got shape {array.shape}")
-    wrong = (array != MASK_ID) & ((array < FIRST_NUCLEOTIDE_ID) | (array > N_ID))
+    wrong = _outside(array)
     if wrong.any():
         position = int(np.argmax(wrong))
         value = int(array[position])
@@ -263,13 +345,12 @@ def _check_ids(ids: Any, where: str) -> NDArray[np.int64]:
             else "special tokens are added here: give the bases only (add_special_tokens=False)"
         )
         raise ValueError(f"{where}: id {value} ({token}) at position {position} (0-based): {way_out}")
-    return array.astype(np.int64)
 
 
-def _pad_rows(rows: Sequence[NDArray[np.int64]], length: int, value: int = PAD_ID) -> dict[str, torch.Tensor]:
-    padded = np.full((len(rows), length), value, dtype=np.int64)
-    attention_mask = np.zeros((len(rows), length), dtype=np.int64)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = row
-        attention_mask[index, : len(row)] = 1
-    return {"input_ids": torch.from_numpy(padded), "attention_mask": torch.from_numpy(attention_mask)}
+def _pad(values: NDArray[Any], shown: NDArray[np.bool_], value: int) -> torch.Tensor:
+    """Values of all rows in a row -> (B, L) int64, where `shown` tells their places."""
+    if shown.size == values.size:
+        return torch.from_numpy(values.reshape(shown.shape).astype(np.int64))
+    padded = np.full(shown.shape, value, dtype=np.int64)
+    padded[shown] = values
+    return torch.from_numpy(padded)

@@ -86,11 +86,20 @@ def parse_arguments(types: Sequence[type], argv: Sequence[str] | None = None) ->
             raise ValueError(f"unknown flag {flag.split('=')[0]}{_nearest(name, known, '--')}; --help lists all")
     if unknown:
         raise ValueError(f"values without a flag: {' '.join(unknown)}")
+    _leave_bf16_to_gpus(namespace)
     for key, base in dictionaries.items():
         own = getattr(namespace, key)
         setattr(namespace, key, json.dumps({**base, **parse_dictionary(own, f"--{key}")}))
     # Everything is parsed; the parser's own method makes the dataclasses of it (and runs their __post_init__).
     return tuple(parser.parse_dict({k: v for k, v in vars(namespace).items() if k in known}, allow_extra_keys=True))
+
+
+def _leave_bf16_to_gpus(namespace: Any) -> None:
+    """Recipes for GPUs ask for it; where there is none, Transformers would refuse them. With `use_cpu` it is meant."""
+    wanted = getattr(namespace, "bf16", False) and not getattr(namespace, "use_cpu", False)
+    if wanted and not torch.accelerator.is_available():
+        logger.warning("--bf16 is for a GPU, and there is none: training in fp32 (--use_cpu true with it: on the CPU)")
+        namespace.bf16 = False
 
 
 def _read_recipe(path: str, known: set[str]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from .sources import corpus_rows
 
 logger = logging.getLogger(__name__)
 
+_ENOUGH_REAL = 0.95  # share of the positions of a batch; with more, an order by length would not pay
+
 
 @dataclass
 class CorpusArguments:
@@ -56,6 +58,10 @@ class CorpusArguments:
         metadata={"help": "Table with the columns file, accession, species; default: index.tsv in a folder above."},
     )
 
+    length_buckets: bool = field(
+        default=True,
+        metadata={"help": "Where many records are shorter than a window, put windows of like length into a batch."},
+    )
     streaming: bool = field(
         default=False,
         metadata={"help": "Read train_files, one built corpus (folder or Hub id), without loading it; with max_steps."},
@@ -121,16 +127,33 @@ class CorpusArguments:
         num_samples = max(1, train.bases // self.window)
         if args.max_steps > 0:
             num_samples = _items_read(args)
-        return (
-            WindowDataset(
-                train,
-                window=self.window,
-                num_samples=num_samples,
-                seed=args.seed,
-                reverse_complement=self.reverse_complement,
-            ),
-            TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows),
+        windows = self.training_windows(train, num_samples, args.seed, args.train_batch_size)
+        return windows, TiledDataset(validation, window=self.window, max_samples=self.max_eval_windows)
+
+    def training_windows(self, corpus: Corpus, num_samples: int, seed: int, batch_size: int) -> WindowDataset:
+        """Random windows; with `length_buckets` in batches of like length, where many records are short.
+
+        Args:
+            corpus: to draw from.
+            num_samples: windows an epoch.
+            seed: of the windows.
+            batch_size: windows that are read in a row as one batch.
+        """
+        windows = WindowDataset(
+            corpus,
+            window=self.window,
+            num_samples=num_samples,
+            seed=seed,
+            reverse_complement=self.reverse_complement,
         )
+        if self.length_buckets and windows.full_share < _ENOUGH_REAL:
+            logger.info(
+                "%.0f %% of the positions would be padding, since records are shorter than --window %d: batches get "
+                "windows of like length (--length_buckets false: as they are drawn)",
+                100 * (1 - windows.full_share), self.window,
+            )  # fmt: skip
+            windows.batch_size = batch_size
+        return windows
 
     def _check_built_windows(self, corpora: Sequence[BuiltCorpus]) -> None:
         """Windows of a built corpus cannot be made longer; where that is too little for evaluation, it is refused."""

@@ -10,8 +10,15 @@ from torch import Tensor
 
 from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig
 from vqdna_hf.model.modeling_vqdna_codec import IGNORED, window_targets
+from vqdna_hf.model.patching_vqdna import lay_out
 from vqdna_hf.model.quantization_vqdna import NO_CODE, code_counts, usage_and_perplexity
-from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, MASK_ID, NUM_NUCLEOTIDES, is_nucleotide
+from vqdna_hf.model.tokenization_vqdna import (
+    FIRST_NUCLEOTIDE_ID,
+    MASK_ID,
+    NUM_NUCLEOTIDES,
+    is_nucleotide,
+    is_sequence_position,
+)
 
 Sums = dict[str, Tensor]
 SumsFunction = Callable[[Mapping[str, Tensor], Any, Any], Sums]
@@ -28,7 +35,8 @@ def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecCon
 
     Args:
         inputs: `input_ids` and `attention_mask`, (B, L).
-        outputs: of `VQDNACodecModel`: logits (B, L, 4), codes (B, Q, L), and the parts of the loss where there are any.
+        outputs: of `VQDNACodecModel`: logits (B, L, 4), codes (B, Q, M), each for `codec_stride` nucleotides, and the
+            parts of the loss where there are any.
         config: the codec's.
 
     Returns:
@@ -48,22 +56,25 @@ def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecCon
     clean = is_nucleotide(input_ids) & mask
     targets = torch.where(clean, input_ids - FIRST_NUCLEOTIDE_ID, IGNORED)
     positions = clean.sum().float()
+    patches = lay_out(input_ids, mask, config.codec_stride)
+    counted = patches.any(clean)
     sums = {
         "positions": positions,
+        "patches": counted.sum().float(),
         "correct": ((outputs["logits"].argmax(-1) == targets) & clean).sum().float(),
         "reconstruction_loss": _weighted(outputs.get("reconstruction_loss"), positions),
-        "commitment_loss": _weighted(outputs.get("commitment_loss"), positions),
     }
+    sums["commitment_loss"] = _weighted(outputs.get("commitment_loss"), sums["patches"])
     if config.objective == "window":
         # Positions without a nucleotide of their own see neighbours too; how many depends on the padding.
-        wanted = torch.where(clean.unsqueeze(-1), window_targets(targets, config.window_radius), IGNORED)
+        wanted = window_targets(patches.to_grid(targets, IGNORED), config.window_radius, patches.stride)
         logits = outputs["window_logits"].float()
         sums["window_loss"] = F.cross_entropy(
             logits.flatten(0, -2), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         sums["window_positions"] = (wanted != IGNORED).sum().float()
         sums["window_correct"] = (logits.argmax(-1) == wanted).sum().float()
-    codes = torch.where(clean.unsqueeze(1), outputs["codes"], NO_CODE)
+    codes = torch.where(counted.unsqueeze(1), outputs["codes"], NO_CODE)
     for level, size in enumerate(config.codebook_sizes or ()):
         sums[f"codes_level{level + 1}"] = code_counts(codes[:, level], size)
     return sums
@@ -80,8 +91,9 @@ def codec_metrics(sums: Sums) -> dict[str, float]:
 
     Example:
 
-    >>> sums = {name: torch.tensor(4.0) for name in ("positions", "reconstruction_loss", "commitment_loss")}
-    >>> metrics = codec_metrics(sums | {"correct": torch.tensor(3.0), "codes_level1": torch.tensor([2.0, 2.0, 0.0])})
+    >>> sums = {name: torch.tensor(4.0) for name in ("positions", "patches", "reconstruction_loss")}
+    >>> sums |= {"commitment_loss": torch.tensor(1.0), "correct": torch.tensor(3.0)}
+    >>> metrics = codec_metrics(sums | {"codes_level1": torch.tensor([2.0, 2.0, 0.0])})
     >>> metrics["reconstruction_accuracy"], round(metrics["codebook_perplexity_level1"], 3)
     (0.75, 2.0)
     """
@@ -89,7 +101,7 @@ def codec_metrics(sums: Sums) -> dict[str, float]:
     metrics = {
         "reconstruction_accuracy": sums["correct"].item() / positions,
         "reconstruction_loss": sums["reconstruction_loss"].item() / positions,
-        "commitment_loss": sums["commitment_loss"].item() / positions,
+        "commitment_loss": sums["commitment_loss"].item() / max(sums["patches"].item(), 1.0),
     }
     if "window_loss" in sums:
         wanted = max(sums["window_positions"].item(), 1.0)
@@ -140,8 +152,11 @@ def masked_lm_sums(inputs: Mapping[str, Tensor], outputs: Any, config: Any) -> S
         "bases": code_counts(targets - FIRST_NUCLEOTIDE_ID, NUM_NUCLEOTIDES),
     }
     if outputs.get("code_logits") is not None:
-        # One row a labelled nucleotide, in the order of the batch.
-        rows = hidden[labelled & (outputs["codes"][:, 0] != NO_CODE)]
+        # One row a code with a labelled nucleotide, in the order of the batch; it counts if one of them is hidden.
+        stride = getattr(getattr(config, "codec_config", None), "codec_stride", 1)
+        patches = lay_out(input_ids, inputs.get("attention_mask"), stride)
+        rows = patches.any(hidden)[patches.any(labelled) & is_sequence_position(patches.first_ids)]
+        sums["masked_codes"] = rows.sum().float()
         code_targets = outputs["code_targets"][rows]
         code_loss = torch.zeros((), device=labels.device)
         for level, level_logits in enumerate(outputs["code_logits"]):
@@ -178,8 +193,9 @@ def masked_lm_metrics(sums: Sums) -> dict[str, float]:
         "mlm_perplexity": math.exp(min(loss, 50.0)),
     }
     if "code_loss" in sums:
-        metrics["code_loss"] = sums["code_loss"].item() / masked
+        codes = max(sums["masked_codes"].item(), 1.0)
+        metrics["code_loss"] = sums["code_loss"].item() / codes
         for name, value in sums.items():
             if name.startswith("code_correct_"):
-                metrics[f"code_accuracy_{name[13:]}"] = value.item() / masked
+                metrics[f"code_accuracy_{name[13:]}"] = value.item() / codes
     return metrics

@@ -57,7 +57,8 @@ _ALWAYS = {
 }  # fmt: skip
 _DICTIONARIES = {"codec_config", "model_config", "weights"}
 _SIZES = (
-    "hidden_size", "stem_size", "num_blocks", "codebook_dim", "codebook_sizes", "tap_positions", "receptive_field",
+    "hidden_size", "stem_size", "num_blocks", "codec_stride", "codebook_dim", "codebook_sizes", "tap_positions",
+    "receptive_field",
     "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
 )  # fmt: skip
 _CHECKSUM = "record_sha256"

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from vqdna_hf.model.modeling_vqdna_codec import IGNORED
 
@@ -20,6 +19,8 @@ from .callbacks import GracefulInterrupt
 from .checkpoints import CheckpointError, delete_checkpoints, list_checkpoints
 from .finetuning import save_adapted_config
 from .metrics import MetricsFunction, Sums, SumsFunction
+from .samplers import GroupedSampler, SortedSampler, lengths_of, sampler_of
+from .throughput import Throughput
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,16 @@ logger = logging.getLogger(__name__)
 class VQDNATrainer(Trainer):
     """Transformers' `Trainer`, plus what the three stages need.
 
+    Training logs tell how fast it goes, over everything since the last one and all processes: `bases_per_second`;
+    `real_positions`, the share of the computed positions that is no padding; `model_tflops_per_second` and `mfu`, see
+    `vqdna_hf.training.flops`. With `train_sampling_strategy="group_by_length"` batches hold sequences of like length,
+    in an order that is a function of seed and epoch, and `predict` answers in the order of its data set.
+
     Args:
         sums_function: what one batch adds to the metrics (see `vqdna_hf.training.metrics`); None for none.
         metrics_function: the metrics of the added-up sums.
+        log_mfu: measure the matrix rate of each process' device when training begins (well under a second), and log the
+            two rates that need it.
         kwargs: of `Trainer`.
 
     Raises:
@@ -63,6 +71,7 @@ class VQDNATrainer(Trainer):
         *args: Any,
         sums_function: SumsFunction | None = None,
         metrics_function: MetricsFunction | None = None,
+        log_mfu: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -76,7 +85,8 @@ class VQDNATrainer(Trainer):
         self._metrics_function = metrics_function
         self._sums: dict[str, Sums] = {"train": {}, "eval": {}}
         self._eval_batch = self._eval_rows = 0
-        self._window_start = time.perf_counter()
+        self._throughput = Throughput()
+        self._log_mfu = log_mfu
         self.interrupt = GracefulInterrupt()
         self.add_callback(self.interrupt)
 
@@ -91,6 +101,8 @@ class VQDNATrainer(Trainer):
         if self._sums_function is not None and not model.training:
             # Trainer counted the labels of repeated windows, too.
             inputs, num_items_in_batch = self._without_repetitions(inputs), None
+        if model.training:
+            self._throughput.add(inputs)
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if self._sums_function is not None:
             window = self._sums["train" if model.training else "eval"]
@@ -120,15 +132,19 @@ class VQDNATrainer(Trainer):
     def _take_metrics(self, which: str) -> dict[str, float]:
         """The metrics over everything since the last call, of all processes."""
         sums, self._sums[which] = self._sums[which], {}
-        if not sums or self._metrics_function is None:
-            return {}
         reduced = {name: self.accelerator.reduce(value, "sum") for name, value in sums.items()}
-        metrics = self._metrics_function(reduced)
+        metrics = self._metrics_function(reduced) if reduced and self._metrics_function is not None else {}
         if which == "train":
-            now = time.perf_counter()
-            metrics["bases_per_second"] = reduced["positions"].item() / max(now - self._window_start, 1e-9)
-            self._window_start = now
+            bases = reduced["positions"].item() if "positions" in reduced else None
+            metrics.update(self._throughput.take(self.accelerator, bases))
         return metrics
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Trainer; measures what MFU is a share of before."""
+        if self._log_mfu:
+            self._throughput.measure(self.accelerator.unwrap_model(self.model), self.args, self.data_collator)
+        self._throughput.restart()
+        return super().train(*args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As in Trainer; training logs carry the metrics of their window."""
@@ -136,16 +152,35 @@ class VQDNATrainer(Trainer):
             logs.update({name: round(value, 6) for name, value in self._take_metrics("train").items()})
         super().log(logs, start_time)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """As in Trainer; grouping by length is a function of seed and epoch."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not has_length(dataset):
+            return super()._get_train_sampler(dataset)
+        size = self.args.train_batch_size * self.args.world_size  # processes wait for the one with the longest
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return GroupedSampler(lengths_of(dataset), size, seed, lambda: int(self.state.epoch or 0))
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        """As in Trainer; grouping by length sorts, and `evaluation_loop` undoes it."""
+        if self.args.train_sampling_strategy != "group_by_length" or not has_length(eval_dataset):
+            return super()._get_eval_sampler(eval_dataset)
+        return SortedSampler(lengths_of(eval_dataset))
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As in Trainer; the metrics of the whole evaluation set are added."""
+        """As in Trainer; the metrics of the whole evaluation set are added, answers come in the data set's order."""
+        loader = kwargs.get("dataloader") or args[0]
         self._sums["eval"] = {}
-        self._eval_batch, self._eval_rows = 0, self.num_examples(kwargs.get("dataloader") or args[0])
-        started = time.perf_counter()
-        output = super().evaluation_loop(*args, **kwargs)
-        self._window_start += time.perf_counter() - started  # training's bases per second leave evaluation out
+        self._eval_batch, self._eval_rows = 0, self.num_examples(loader)
+        with self._throughput.paused():
+            output = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
         if output.metrics is not None:
             output.metrics.update({f"{prefix}_{name}": value for name, value in self._take_metrics("eval").items()})
+        if isinstance(sampler := sampler_of(loader), SortedSampler):
+            output = output._replace(
+                predictions=sampler.restore(output.predictions), label_ids=sampler.restore(output.label_ids)
+            )
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
