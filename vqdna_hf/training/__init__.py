@@ -22,6 +22,7 @@ from .finetuning import (
     random_initialization,
     save_adapted_config,
 )
+from .flops import forward_flops, measured_matrix_rate, model_flops
 from .metrics import codec_metrics, codec_sums, masked_lm_metrics, masked_lm_sums
 from .provenance import RunRecorder, parent_record, read_run
 from .sources import corpus_rows, file_sha256, table_rows
@@ -43,6 +44,7 @@ __all__ = [
     "count_parameters",
     "file_sha256",
     "find_checkpoint",
+    "forward_flops",
     "freeze_codec",
     "list_checkpoints",
     "load_adapter",
@@ -51,6 +53,8 @@ __all__ = [
     "lora_config",
     "masked_lm_metrics",
     "masked_lm_sums",
+    "measured_matrix_rate",
+    "model_flops",
     "modernize_arguments",
     "parent_record",
     "parse_arguments",
