@@ -3,10 +3,11 @@
 
     python benchmarks/bench_speed.py [--device cuda] [--sections codec,models] [--minutes 9] [--quick] [--output DIR]
 
-Sections run most telling first, and results are written after every row: a run that is cut keeps what it has, and a
-later run of some sections replaces those alone. Writes `benchmarks/results/speed-<device>.json` and renders
-`benchmarks/RESULTS.md` from all such files; with `--output` both go into that folder instead. Exits with 1 if a section
-failed, 2 on bad input. Needs PyTorch and Transformers; a section whose peer is not installed is skipped and says so.
+Sections run most telling first, and results are written after every row: a run that is cut keeps what it has. A later
+run of some sections replaces those alone, each as soon as it is finished or has as many rows as before. Writes
+`benchmarks/results/speed-<device>.json` and renders `benchmarks/RESULTS.md` from all such files, or both into the
+folder of `--output`. Exits with 1 if a section failed, 2 on bad input. Needs PyTorch and Transformers; a section
+whose peer is not installed is skipped and says so.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import datetime
 import gc
 import importlib
 import importlib.metadata
-import json
+import math
 import os
 import platform
 import shlex
@@ -27,7 +28,7 @@ from typing import Any
 
 import torch
 from speed.measure import MIN_REPEATS, Context, Row
-from speed.report import is_note, markdown_section, number, render, slug, write_json, write_text
+from speed.report import is_note, markdown_section, number, read_result, render, slug, write_json, write_text
 
 SECTIONS = ("quantizer", "codec", "models", "training", "strides", "growth", "scaling", "startup")
 """Most telling first."""
@@ -43,32 +44,38 @@ class Run:
         self.context, self.path, self.failed = context, path, False
         self.result: dict[str, Any] = {**machine(context), "command": command, "sections": {}}
         if path is not None and path.exists():
-            self.result["sections"] = json.loads(path.read_text(encoding="utf-8"))["sections"]
+            held = read_result(path)
+            for name, section in held.get("sections", {}).items():
+                own = {key: held[key] for key in ("threads", "command")}  # older files hold these once for all
+                self.result["sections"][name] = {**own, **section}
+        self.earlier = dict(self.result["sections"])
 
     def write(self) -> None:
         """Into the file, if there is one."""
         if self.path is not None:
             write_json(self.path, self.result)
 
-    def measure(self, name: str) -> None:
-        """Run a section; whatever goes wrong there, the next one must have its turn."""
+    def measure(self, name: str) -> bool:
+        """Run a section; whatever goes wrong there, the next one must have its turn. Whether time sufficed for it."""
         try:
             module = load_section(name)
         except ImportError as error:
             self.skip(name, str(error))
-            return
+            return True
         section: dict[str, Any] = {"title": module.TITLE, "rows": [], "seconds": 0.0, "finished": False}
-        section |= {"date": self.result["date"], "versions": self.result["versions"]}
+        section |= {key: self.result[key] for key in ("date", "versions", "threads", "command")}
+        self.context.cut = False
         start = time.monotonic()
         torch.manual_seed(0)
         try:
             for row in module.run(self.context):
                 self.keep(name, section, row, start)
-            section["finished"] = not self.context.out_of_time()
+            self.context.cut = self.context.cut or self.context.out_of_time()
+            section["finished"] = not self.context.cut
         except ImportError as error:
             if not section["rows"]:
                 self.skip(name, str(error))
-                return
+                return True
             section["rows"].append({"table": "Left out", "note": str(error)})
         except Exception as error:
             traceback.print_exc()
@@ -76,27 +83,40 @@ class Run:
             text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
             self.keep(name, section, {"table": "Failed", "note": f"The section ended here: {text}"}, start)
         section["seconds"] = time.monotonic() - start
-        self.result["sections"][name] = section
-        self.write()
+        self.store(name, section)
         tidy()
         print(f"\n{markdown_section(section)}", flush=True)
+        if self.result["sections"][name] is not section:
+            print(f"[{name}] an earlier result of it holds more and stays", flush=True)
+        return not self.context.cut
 
     def keep(self, name: str, section: dict[str, Any], row: Row, start: float) -> None:
         """Take a row in, and write it at once."""
         section["rows"].append(row)
         section["seconds"] = time.monotonic() - start
-        self.result["sections"][name] = section
-        self.write()
+        self.store(name, section)
         cells = ", ".join(f"{key} {number(value)}" for key, value in row.items() if key != "table")
         print(f"[{name}] {row.get('table', '')}: {row['note'] if is_note(row) else cells}", flush=True)
+
+    def store(self, name: str, section: dict[str, Any]) -> None:
+        """Write a section, unless an earlier result of it still holds more."""
+        earlier = self.earlier.get(name)
+        if earlier is None or section["finished"] or measured_rows(section) >= measured_rows(earlier):
+            self.result["sections"][name] = section
+            self.write()
 
     def skip(self, name: str, reason: str) -> None:
         """Say why a section was not measured; an earlier result of it stays."""
         note = {"table": "Not measured", "note": f"{name} was skipped: {reason}"}
         print(f"[{name}] skipped: {reason}", flush=True)
-        if not any(not is_note(row) for row in self.result["sections"].get(name, {"rows": []})["rows"]):
+        if not measured_rows(self.result["sections"].get(name, {"rows": []})):
             self.result["sections"][name] = {"title": name, "rows": [note], "seconds": 0.0, "finished": False}
             self.write()
+
+
+def measured_rows(section: dict[str, Any]) -> int:
+    """How many rows of a section are more than a note."""
+    return sum(not is_note(row) for row in section["rows"])
 
 
 def load_section(name: str) -> ModuleType:
@@ -164,8 +184,8 @@ def measure_all(options: argparse.Namespace, command: str) -> bool:
     names = chosen_sections(options.sections)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no CUDA device here")
-    if options.minutes is not None and options.minutes <= 0:
-        raise ValueError(f"--minutes {options.minutes} must be above 0")
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        raise ValueError(f"--minutes {options.minutes:g} must be a number above 0")
     context = Context(
         device=torch.device(options.device),
         quick=options.quick,
@@ -177,13 +197,12 @@ def measure_all(options: argparse.Namespace, command: str) -> bool:
         about = machine(context)
         file = f"speed-{'quick-' if options.quick else ''}{slug(about['device'])}.json"
         path = (options.output or HERE / "results") / file
+        path.parent.mkdir(parents=True, exist_ok=True)
     run = Run(context, path, command)
     left = []
     for name in names:
-        if context.out_of_time():
+        if context.out_of_time() or not run.measure(name):
             left.append(name)
-        else:
-            run.measure(name)
     if left:
         print(f"no time was left: go on with --sections {','.join(left)}")
     if path is not None:
@@ -205,23 +224,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["python", "benchmarks/bench_speed.py", *words])
-    good = True
+    status = 0
     try:
-        if not options.render:
-            good = measure_all(options, command)
+        if options.output is not None and options.output.exists() and not options.output.is_dir():
+            raise ValueError(f"--output {options.output} is no folder")
+        try:
+            if not options.render:
+                status = 0 if measure_all(options, command) else 1
+        except KeyboardInterrupt:
+            print("interrupted; what was measured is kept", file=sys.stderr)
+            status = 130
+        if options.render or not options.quick:
+            render_page(options.output)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was measured is kept", file=sys.stderr)
-        return 130
-    if options.render or not options.quick:
-        results, page = HERE / "results", HERE / "RESULTS.md"
-        if options.output is not None:
-            results, page = options.output, options.output / "RESULTS.md"
-        write_text(page, render(results, SECTIONS))
-        print(f"rendered {page}")
-    return 0 if good else 1
+    return status
+
+
+def render_page(output: Path | None) -> None:
+    """RESULTS.md from the results of the repository, or of a folder."""
+    results, page = (HERE / "results", HERE / "RESULTS.md") if output is None else (output, output / "RESULTS.md")
+    write_text(page, render(results, SECTIONS))
+    print(f"rendered {page}")
 
 
 if __name__ == "__main__":

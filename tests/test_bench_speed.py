@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import bench_speed
-from speed import codec, models, peers, report
+from speed import codec, models, peers, report, training
 from speed.measure import Context
 
 CPU = torch.device("cpu")
@@ -78,8 +78,39 @@ def test_rows_are_on_disk_as_they_come_and_a_cut_keeps_them(sections: dict[str, 
     assert list(found) == ["first"]
     assert found["first"]["rows"] == [row(1.0), row(2.0)]
     assert found["first"]["finished"] is False
+    assert "cut short" in (tmp_path / "RESULTS.md").read_text()
+    (tmp_path / "RESULTS.md").unlink()
     assert bench_speed.main(["--output", str(tmp_path), "--render"]) == 0
     assert "cut short" in (tmp_path / "RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
+def test_a_result_stays_until_a_new_one_holds_as_much(
+    sections: dict[str, Any], tmp_path: Path, end: type[BaseException]
+) -> None:
+    def section(values: list[float], error: BaseException | None = None) -> Callable[[Context], Iterator[Any]]:
+        def measure(context: Context) -> Iterator[dict[str, Any]]:
+            yield {"table": "a table", "note": "A note is no result."}
+            yield from map(row, values)
+            if error is not None:
+                raise error
+
+        return measure
+
+    def values() -> list[float]:
+        rows = result(tmp_path)["sections"]["first"]["rows"]
+        return [found["times faster"] for found in rows if not report.is_note(found)]
+
+    status = 130 if end is KeyboardInterrupt else 1
+    for measured, error, kept in (
+        ([1.0, 1.0], None, [1.0, 1.0]),
+        ([2.0], end("cut"), [1.0, 1.0]),
+        ([3.0, 3.0, 3.0], end("cut"), [3.0, 3.0, 3.0]),
+        ([4.0], None, [4.0]),
+    ):
+        sections["first"] = section(measured, error)
+        assert bench_speed.main(["--output", str(tmp_path)]) == (0 if error is None else status)
+        assert values() == kept
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("no room\nfor this"), ValueError("no room")])
@@ -142,11 +173,76 @@ def test_no_section_begins_behind_the_deadline(
     assert bench_speed.main(["--output", str(tmp_path)]) == 0
     sections["first"] = slow
     assert bench_speed.main(["--output", str(tmp_path), "--minutes", "9"]) == 0
-    assert "--sections second" in capsys.readouterr().out
+    assert "go on with --sections first,second\n" in capsys.readouterr().out
     found = result(tmp_path)["sections"]
     assert found["first"]["rows"] == [row(5.0)]
     assert found["first"]["finished"] is False
     assert found["second"]["rows"] == [row(2.0)]
+
+
+def test_a_section_that_leaves_something_out_is_named_and_cut(
+    sections: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short(context: Context) -> Iterator[dict[str, Any]]:
+        yield row(5.0)
+        yield context.left_out("a table", "the rest")
+
+    sections["first"] = short
+    assert bench_speed.main(["--output", str(tmp_path), "--minutes", "9"]) == 0
+    assert "go on with --sections first\n" in capsys.readouterr().out
+    found = result(tmp_path)["sections"]
+    assert found["first"]["rows"][1] == {"table": "a table", "note": "No time was left for the rest."}
+    assert [found[name]["finished"] for name in ("first", "second")] == [False, True]
+
+
+def test_threads_are_told_where_they_differ(
+    sections: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert bench_speed.main(["--output", str(tmp_path)]) == 0
+    assert "on 1 thread" not in (tmp_path / "RESULTS.md").read_text()
+    (file,) = tmp_path.glob("speed-*.json")
+    older = json.loads(file.read_text())
+    for section in older["sections"].values():
+        assert section.pop("threads") == 1  # older files hold the number once for all sections
+        assert "bench_speed.py" in section.pop("command")
+    report.write_json(file, older)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert bench_speed.main(["--output", str(tmp_path), "--sections", "second"]) == 0
+    assert {name: section["threads"] for name, section in result(tmp_path)["sections"].items()} == {
+        "first": 1, "second": 3
+    }  # fmt: skip
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page.index("The first") < page.index("*(on 1 thread)*") < page.index("The second")
+    assert "; 3 threads;" in page
+    assert page.count("on 1 thread") == 1
+
+
+def test_files_that_hold_no_results_count_as_none(sections: dict[str, Any], tmp_path: Path) -> None:
+    assert bench_speed.main(["--output", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("speed-*.json")
+    for text in ("{}", "[]", '{"sections": {}}'):
+        file.write_text(text)
+        assert bench_speed.main(["--output", str(tmp_path), "--render"]) == 0
+        assert "No result yet" in (tmp_path / "RESULTS.md").read_text()
+        assert bench_speed.main(["--output", str(tmp_path)]) == 0
+        assert list(result(tmp_path)["sections"]) == ["first", "second"]
+
+
+@pytest.mark.parametrize("more", [[], ["--render"]])
+def test_what_is_no_json_or_no_folder_is_one_clear_line(
+    sections: dict[str, Any], more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench_speed.main(["--output", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("speed-*.json")
+    file.write_text("{")
+    capsys.readouterr()
+    for output, said in ((tmp_path, str(file)), (file, f"--output {file}"), (file / "below", str(file))):
+        assert bench_speed.main(["--output", str(output), *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert said in line
+    assert file.read_text() == "{"
 
 
 def test_trials_write_nowhere_unless_told_and_render_nothing(
@@ -166,6 +262,7 @@ def test_trials_write_nowhere_unless_told_and_render_nothing(
         ["--sections", "first,third"],
         ["--sections", ","],
         ["--minutes", "0"],
+        ["--minutes", "nan"],
         pytest.param(
             ["--device", "cuda"], marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
         ),
@@ -236,6 +333,69 @@ def test_peers_have_our_number_of_parameters(size: str) -> None:
     numbers.pop("DNABERT-2's, as published", None)
     assert sorted(numbers) == ["BERT", "DNABERT-2's", "ModernBERT", "NT v2's"]
     assert all(number == pytest.approx(mine, rel=0.03) for number in numbers.values()), numbers
+
+
+def test_steps_take_batches_in_turn_that_differ_in_what_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = peers.ours(peers.recipe("tiny"))
+    trainee = peers.Trainee(kind, 2, 128, CPU)
+    batches = [kind.batch(2, 128, CPU, number) for number in range(peers.MASKS)]
+    assert torch.equal(batches[0]["labels"], trainee.batch["labels"])
+    assert len({int((batch["labels"] != peers.IGNORED).sum()) for batch in batches}) >= 3
+    taken: list[Any] = []
+    monkeypatch.setattr(trainee, "step", lambda: taken.append(trainee.batch))
+    one, other = trainee.steps_over(batches), trainee.steps_over(batches)
+    for _ in range(peers.MASKS + 1):
+        one()
+        other()
+    numbers = [next(number for number, batch in enumerate(batches) if batch is found) for found in taken]
+    assert numbers == [number for number in (*range(peers.MASKS), 0) for _ in range(2)]
+
+
+def test_all_ways_of_training_take_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def compile_nothing(model: Any, **options: Any) -> Any:
+        assert options.get("dynamic") is not False  # each count of labelled positions would be compiled anew
+        compiled.append(model)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    trainee = training.Switched(peers.ours(peers.recipe("tiny")), 2, 64, CPU)
+    labels = {int(batch["labels"].ne(peers.IGNORED).sum()): 0 for batch in trainee.batches}
+    taken: dict[tuple[Any, int], int] = {}
+    step = peers.Trainee.step
+
+    def counting(self: training.Switched) -> None:
+        key = (self.dtype, int(self.batch["labels"].ne(peers.IGNORED).sum()))
+        taken[key] = taken.get(key, 0) + 1
+        step(self)
+
+    monkeypatch.setattr(training.Switched, "step", counting)
+    ceilings = {torch.float32: 1e9, torch.bfloat16: 1e9}
+    context = Context(CPU, quick=True, repeats=3)
+    rows = list(training._compared(context, trainee, ["fp32", "bf16, torch.compile"], ceilings))
+    assert [found["way"] for found in rows] == ["fp32", "bf16, torch.compile"]
+    assert len(compiled) == 1
+    for count in labels:
+        assert taken[torch.float32, count] < taken[torch.bfloat16, count]  # which warmed up with every batch
+
+
+def test_what_time_does_not_suffice_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late() -> Context:
+        return Context(CPU, quick=True, repeats=1, deadline=0.0)
+
+    context = late()
+    rows = [*codec.shares(context), *codec.parts(context), *models.compiled(context)]
+    assert context.cut
+    assert sum(found["note"].startswith("No time was left for") for found in rows) == 1 + 2 + 4
+    monkeypatch.setattr(training, "_compared", lambda *_: iter(()))
+    monkeypatch.setattr(training, "matrix_rate", lambda *_, **__: 1e9)
+    monkeypatch.setattr(training, "Switched", lambda *_: None)
+    context = late()
+    context.quick = False
+    (found,) = training.steps(context, 512, {})
+    assert context.cut
+    assert found == {"table": training.STEPS, "note": "No time was left for bf16 with torch.compile at length 512."}
 
 
 def test_batches_hold_the_same_bases_for_every_model() -> None:
@@ -343,4 +503,20 @@ def test_the_table_of_compiled_models(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found["model"] for found in rows] == [
         "VQDNA", "VQDNA, compiled", "ModernBERT, same backbone", "ModernBERT, same backbone, compiled"
     ]  # fmt: skip
+    assert columns_agree(rows)
+
+
+def test_without_a_compiler_the_models_section_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(model: Any) -> Any:
+        def call(**batch: Any) -> None:
+            raise RuntimeError("InvalidCxxCompiler: no working C++ compiler\nand more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    rows = list(models.compiled(QUICK))
+    notes = [found["note"] for found in rows if report.is_note(found)]
+    assert len(notes) == 2
+    assert "VQDNA, compiled does not run here: RuntimeError: InvalidCxxCompiler: no working C++ compiler" in notes
+    assert [found["model"] for found in rows if "model" in found] == ["VQDNA", "ModernBERT, same backbone"]
     assert columns_agree(rows)

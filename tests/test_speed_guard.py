@@ -65,11 +65,16 @@ def test_encoding_is_not_slower_than_the_plainest_way(
 
 @pytest.fixture(scope="module")
 def trainee() -> peers.Trainee:
-    """Ours in the size of the `small` recipe, at a short length."""
+    """Ours in the size of the `small` recipe; each test sets the batch that it needs."""
     return peers.Trainee(peers.ours(peers.recipe("small")), 1, 128, CPU)
 
 
+def set_length(trainee: peers.Trainee, length: int) -> None:
+    trainee.set_batch(peers.ours(peers.recipe("small")), 1, length)
+
+
 def test_the_frozen_codec_keeps_nothing_for_backward_and_is_a_small_part_of_the_step(trainee: peers.Trainee) -> None:
+    set_length(trainee, 128)
     trainee.step()
     shares = []
     with codec.Watch(trainee.model.vqdna.codec, CPU) as watch:
@@ -83,6 +88,7 @@ def test_the_frozen_codec_keeps_nothing_for_backward_and_is_a_small_part_of_the_
 
 
 def test_a_step_costs_little_more_than_one_of_its_backbone_on_nucleotides(trainee: peers.Trainee) -> None:
+    set_length(trainee, 128)
     config = trainee.model.config
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     kind = peers.modernbert("the same backbone", {name: getattr(config, name) for name in names})
@@ -92,5 +98,5 @@ def test_a_step_costs_little_more_than_one_of_its_backbone_on_nucleotides(traine
 
 def test_a_stride_saves_what_it_promises(trainee: peers.Trainee) -> None:
     other = peers.Trainee(peers.ours(peers.recipe("small", codec_stride=4)), 1, 256, CPU)
-    trainee.batch = peers.ours(peers.recipe("small")).batch(1, 256, CPU)
+    set_length(trainee, 256)
     assert times_as_long(trainee.forward, other.forward, rounds=3) > 1.5  # measured: 2.7, and 3.9 of 1,024 bases

@@ -3,14 +3,14 @@
 Importing this package registers its classes with the Auto classes, so that nothing here needs
 `trust_remote_code`. A saved folder carries the code of `vqdna_hf.model` and loads without this package.
 
-The names below are imported when they are first used, and the Auto classes learn of them when they are: importing this
-package takes no time beyond torch and Transformers, and needs neither.
+The names below are imported when they are first used: importing this package takes little beyond torch and
+Transformers' Auto classes.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from .registration import register_models, register_when_used
+from .registration import register, register_models, register_pipeline
 
 if TYPE_CHECKING:
     from .model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
@@ -63,20 +63,20 @@ _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in na
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        """Import a public name, or the package of the models, when it is first used."""
-        if name == "model":
-            return importlib.import_module(".model", __name__)
+        """Import a public name when it is first used."""
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f".model.{_MODULE_OF[name]}", __name__), name)
         if _MODULE_OF[name] == "configuration_vqdna":
             register_models()  # now, and not over what somebody registers for this class from here on
+        elif name == "DNAEmbeddingPipeline":
+            register_pipeline()
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
         """All public names, used or not."""
-        return sorted({*globals(), *__all__, "model"})
+        return sorted({*globals(), *__all__})
 
 
-register_when_used()
+register()

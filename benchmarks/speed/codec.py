@@ -99,7 +99,8 @@ def shares(context: Context) -> Iterator[Row]:
     table = f"Share of the masked-LM step at length {length}"
     for size in ("tiny",) if context.quick else ("base", "small"):
         if context.out_of_time():
-            return
+            yield context.left_out(table, f"`{size}`")
+            continue
         trainee = Trainee(ours(recipe(size)), sequences, length, context.device)
         watch = Watch(trainee.model.vqdna.codec, context.device)
         bare, watched, within = Timing(), Timing(), Timing()
@@ -173,7 +174,8 @@ def parts(context: Context) -> Iterator[Row]:
     }
     for length in (32, 128) if context.quick else LENGTHS:
         if context.out_of_time():
-            return
+            yield context.left_out(table, f"length {length}")
+            continue
         ids = batch_of(context, length)
         taken: dict[str, list[float]] = {name: [] for name in (*watched, "all")}
         bare = []
@@ -265,7 +267,7 @@ def ways(context: Context) -> Iterator[Row]:
     first: dict[str, float] = {}
     for name, call in extra_ways(encoder, ids, context).items():
         if context.out_of_time(60):
-            yield {"table": table, "note": f"No time was left for: {name}."}
+            yield context.left_out(table, name)
             continue
         try:
             first[name] = seconds(call, context.device)

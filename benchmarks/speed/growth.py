@@ -7,11 +7,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from speed.measure import Context, Row, compare, peak_memory, seconds
+from speed.measure import Context, Row, compare, free_memory, peak_memory, seconds
 from speed.peers import Trainee, fill_codebooks, nucleotides, ours, recipe
 from vqdna_hf.model.configuration_vqdna import VQDNAConfig
 from vqdna_hf.model.modeling_vqdna_codec import VQDNACodecModel
@@ -22,6 +21,9 @@ TITLE = "Growth with length and batch"
 LONGEST = 32768
 FORWARD, STEP = "forward", "step"
 CURVES, SLOPES = "time and memory", "slopes on log-log scales, over the upper half"
+SECONDS = 220.0
+"""For all curves, whatever the time that is left: other sections follow."""
+
 CALM, LONG = 1.0, 8.0
 """Seconds: what takes longer is called twice, or once."""
 
@@ -67,13 +69,14 @@ class Curve:
 
 
 def run(context: Context) -> Iterator[Row]:
-    """Curve by curve, each with an equal share of the time that is left; the slopes at the end."""
+    """Curve by curve, each with an equal share of what is left of `SECONDS`; the slopes at the end."""
     slopes = []
+    begin = time.monotonic()
     todo = curves(context)
-    end = time.monotonic() + (240.0 if context.deadline is None else context.deadline - time.monotonic())
+    end = begin + SECONDS if context.deadline is None else min(begin + SECONDS, context.deadline)
     for number, curve in enumerate(todo):
         if context.out_of_time():
-            yield {"table": CURVES, "note": f"No time was left for {curve.what}, {curve.passes}."}
+            yield context.left_out(CURVES, f"{curve.what}, {curve.passes}")
             continue
         points = []
         for point in measured(curve, (end - time.monotonic()) / (len(todo) - number), context):
@@ -204,14 +207,6 @@ def measured(curve: Curve, share: float, context: Context) -> Iterator[Point]:
         whole = seconds_ahead * (1 if seconds_ahead > LONG else 2 if seconds_ahead > CALM else context.repeats + 2)
         if time.monotonic() + whole > end or context.out_of_time(whole) or bytes_ahead > 0.6 * free_memory(context):
             return
-
-
-def free_memory(context: Context) -> float:
-    """Bytes that may still be taken: those of a CPU's machine; a GPU says itself when it has no more."""
-    if context.on_gpu:
-        return math.inf
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def measured_at(curve: Curve, size: int, ahead: float, context: Context) -> Point | None:

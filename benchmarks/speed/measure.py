@@ -8,6 +8,7 @@ round, and a ratio is the median of the rounds' ratios, never the ratio of two m
 import contextlib
 import ctypes
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +33,14 @@ class Context:
         quick: sizes so small that a test can run everything; the figures say nothing.
         repeats: rounds, at least `MIN_REPEATS` unless quick.
         deadline: `time.monotonic()` after which no new measurement is begun; None for none.
+        cut: whether the section that runs had to leave something out for want of time.
     """
 
     device: torch.device
     quick: bool = False
     repeats: int = MIN_REPEATS
     deadline: float | None = None
+    cut: bool = False
 
     @property
     def on_gpu(self) -> bool:
@@ -47,6 +50,11 @@ class Context:
     def out_of_time(self, seconds: float = 0.0) -> bool:
         """Whether something that takes `seconds` would end behind the deadline."""
         return self.deadline is not None and time.monotonic() + seconds > self.deadline
+
+    def left_out(self, table: str, what: str) -> Row:
+        """A note that no time was left for something; the section then counts as cut, and is named at the end."""
+        self.cut = True
+        return {"table": table, "note": f"No time was left for {what}."}
 
 
 @dataclass
@@ -102,6 +110,7 @@ def compare(
                 seconds(function, context.device)
     for number in range(repeats or context.repeats):
         if number >= 3 and context.out_of_time():
+            context.cut = True
             break
         for name, function in ways.items():
             if timings[name].error is None:
@@ -146,6 +155,14 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int:
     before = _status("VmRSS")
     function()
     return max(_status("VmHWM") - before, 0)
+
+
+def free_memory(context: Context) -> float:
+    """Bytes that may still be taken: those of a CPU's machine, its file cache included; a GPU says so itself."""
+    if context.on_gpu:
+        return math.inf
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 def _status(name: str) -> int:

@@ -3,8 +3,9 @@
 
 import contextlib
 import copy
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ LONGEST = 16384
 """Positions that every model is made for: rotary positions cost nothing, BERT's table counts as its parameters."""
 
 MASKED = 0.25
+MASKS = 4
+"""Batches that a step of a compiled model takes in turn: with each, another number of positions is labelled."""
+
 SPECIAL = {"pad_token_id": PAD_ID, "bos_token_id": CLS_ID, "eos_token_id": SEP_ID, "cls_token_id": CLS_ID}
 SPECIAL["sep_token_id"] = SEP_ID
 
@@ -65,13 +69,14 @@ class Kind:
     vocabulary: int | None = None
     patch: int = 1
 
-    def batch(self, sequences: int, length: int, device: torch.device) -> dict[str, Tensor]:
+    def batch(self, sequences: int, length: int, device: torch.device, number: int = 0) -> dict[str, Tensor]:
         """`[CLS]`, content, `[SEP]`; a quarter of the content is masked as in our collator.
 
         Of what is masked 0.8 show `[MASK]`, 0.1 something else, 0.1 themselves. The same for every model, so that
-        the loss has equally many positions a token.
+        the loss has equally many positions a token. Another `number` gives other content and another mask, with
+        another count of labelled positions.
         """
-        generator = torch.Generator().manual_seed(length)
+        generator = torch.Generator().manual_seed(length + 1_000_003 * number)
         tokens = math.ceil(length / self.bases_per_token)
         low, high = FIRST_NUCLEOTIDE_ID, self.vocabulary or FIRST_NUCLEOTIDE_ID + NUM_NUCLEOTIDES
         clean, other = torch.randint(low, high, (2, sequences, tokens), generator=generator).unbind()
@@ -194,6 +199,16 @@ class Trainee:
         """Go on with other sizes."""
         self.bases = sequences * length
         self.batch = kind.batch(sequences, length, self.device)
+
+    def steps_over(self, batches: Sequence[dict[str, Tensor]]) -> Callable[[], None]:
+        """A step that takes the next of the batches each time it is called, and begins anew behind the last."""
+        turns = itertools.cycle(batches)
+
+        def step() -> None:
+            self.batch = next(turns)
+            self.step()
+
+        return step
 
     def compile(self) -> None:
         """From now on through `torch.compile`."""

@@ -8,7 +8,6 @@ peer's rotation trick and its replacement of dead codes are off, while ours re-s
 
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speed.measure import Context, Row, Timing, compare, peak_memory
+from speed.measure import Context, Row, Timing, compare, free_memory, peak_memory
 from vqdna_hf.model.quantization_vqdna import HierarchicalResidualQuantizer
 
 TITLE = "Quantizer: forward, backward and update of the codebooks"
@@ -217,11 +216,20 @@ def run(context: Context) -> Iterator[Row]:
         timed, large = {1: 1 << 16, 2: 1 << 15}, 1 << 20
     for levels, vectors in timed.items():
         yield from speed(context, vectors, size, levels, width)
-    if large not in timed.values() and not context.out_of_time(90):
-        yield from speed(context, large, size, 1, width, peers=False)
-    yield from memory(context, timed[1], size, width)
-    yield from memory(context, large, size, width)
-    yield from growth(context, timed[1] if not context.on_gpu else 1 << 18, size, width)
+    if large not in timed.values():
+        if context.out_of_time(90):
+            yield context.left_out(SPEED, f"{large:,} vectors")
+        else:
+            yield from speed(context, large, size, 1, width, peers=False)
+    for vectors in (timed[1], large):
+        if context.out_of_time():
+            yield context.left_out(MEMORY, f"{vectors:,} vectors")
+        else:
+            yield from memory(context, vectors, size, width)
+    if context.out_of_time():
+        yield context.left_out(GROWTH, "the growth of memory")
+    else:
+        yield from growth(context, timed[1] if not context.on_gpu else 1 << 18, size, width)
 
 
 def speed(context: Context, vectors: int, size: int, levels: int, width: int, peers: bool = True) -> Iterator[Row]:
@@ -248,6 +256,7 @@ def speed(context: Context, vectors: int, size: int, levels: int, width: int, pe
             "vectors/s, ours": vectors / ours.median,
             "vectors/s, theirs": _rate(vectors, theirs),
             "codes that differ": differ,
+            "rounds": len(theirs.seconds),
         }
 
 
@@ -279,7 +288,7 @@ def _peak(name: str, step: Callable[[], object], case: Case, context: Context) -
     distances = case.x[..., 0].numel() * len(case.entries[0]) * 4
     if not context.on_gpu and name != OURS:
         # A process that is killed for memory tells nothing. The factors were measured where everything fits.
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = free_memory(context)
         needed = distances * (1.5 if name == PLAIN else 6)
         if needed > 0.8 * free:
             return f"not run: about {needed / 1e9:.0f} GB of {free / 1e9:.0f} GB free"

@@ -27,8 +27,9 @@ Made by `{CPU_COMMAND}` from the JSON files in `results/`, never by hand; `--ren
 How each figure came about, and what did not help, stands in [LOG.md](LOG.md).
 
 - All ways of one comparison run in one process on the same data, in turn, round after round, after a warm-up: at least
-  {MIN_REPEATS} rounds. A time is the median of the rounds; a ratio ("times faster") is the median of the per-round
-  ratios, so that a busy machine slows both sides alike, and is not the quotient of the two medians beside it.
+  {MIN_REPEATS} rounds. Only tables with a column `rounds` or with a note on it may have fewer, and a section that was
+  cut short. A time is the median of the rounds; a ratio ("times faster") is the median of the per-round ratios, so
+  that a busy machine slows both sides alike, and is not the quotient of the two medians beside it.
 - Equal answers are checked before a time is printed. "bases" are nucleotides, special tokens not counted.
 - Peak memory is what a call holds at most beyond what was held before it.
 """
@@ -127,13 +128,18 @@ def markdown_rows(rows: Iterable[Row]) -> str:
 
 
 def markdown_section(section: dict[str, Any], latest: dict[str, Any] | None = None) -> str:
-    """A section with its title; says when it was cut, or measured on another day or version than the `latest` run."""
+    """A section with its title; says when it was cut, or measured otherwise than the `latest` run.
+
+    That is on another day, with other versions, or on another number of threads.
+    """
     about = [] if section.get("finished") else ["this section was cut short"]
     if latest is not None:
         if (day := section.get("date", latest["date"])[:10]) != latest["date"][:10]:
             about.append(f"measured on {day}")
         versions = section.get("versions", {}).items()
         about += [f"with {name} {version}" for name, version in versions if latest["versions"].get(name) != version]
+        if (threads := section.get("threads", latest["threads"])) != latest["threads"]:
+            about.append(f"on {threads} thread{'' if threads == 1 else 's'}")
     line = f"*({'; '.join(about)})*\n\n" if about else ""
     return f"### {section['title']}\n\n{line}{markdown_rows(section['rows'])}\n"
 
@@ -155,7 +161,21 @@ def markdown_device(result: dict[str, Any], order: Iterable[str]) -> str:
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """What was measured, file by file; trials with `--quick` say nothing and are left out."""
     files = sorted(path for path in folder.glob("speed-*.json") if "quick" not in path.name)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return [result for result in map(read_result, files) if result]
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The results of a file; empty where it holds none.
+
+    Raises:
+        ValueError: the file is no JSON; the error names it.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no file of results, move it away: {error}") from error
+    needed = {"sections", "device", "kind", "versions", "date", "threads", "command"}
+    return result if isinstance(result, dict) and needed <= set(result) else {}
 
 
 def render(folder: Path, order: Iterable[str]) -> str:

@@ -2,14 +2,17 @@
 """Data-parallel training: two processes beside one, the bytes of every message, and what they say of many GPUs."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +35,11 @@ GRADIENTS, CODEBOOKS = "2 processes, gradients alone", "2 processes, gradients a
 BUFFERS = "2 processes, and buffers broadcast"
 """As DistributedDataParallel does by default: before each forward rank 0 sends its buffers."""
 CODEC_STEP, MODEL_STEP = "codec, stage 1", "masked language model, codec frozen"
+SECONDS = 150.0
+"""For both steps and the messages, as foreseen: rounds end behind 0.6 of it."""
+
+PATIENCE = 600.0
+"""Seconds after which the two processes are taken to hang."""
 
 
 @dataclass
@@ -60,7 +68,7 @@ def run(context: Context) -> Iterator[Row]:
         text = "It takes two GPUs to measure scaling, and one is measured here; see the CPU's table, estimate included."
         yield {"table": "step", "note": text}
         return
-    seconds = 150.0 if context.deadline is None else max(context.deadline - time.monotonic(), 5.0)
+    seconds = SECONDS if context.deadline is None else min(max(context.deadline - time.monotonic(), 5.0), SECONDS)
     if context.quick:
         work = Work("tiny", 2, 64, 1, time.time() + seconds, ("tiny",))
     else:
@@ -79,14 +87,30 @@ def in_two_processes(work: Work) -> dict[str, Any]:
         with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}):
             for process in processes:
                 process.start()
-        for process in processes:
-            process.join(900)
-        if any(process.exitcode for process in processes):
-            for process in processes:
-                process.kill()
-            raise RuntimeError(f"a process of two failed: exit codes {[process.exitcode for process in processes]}")
+        wait(processes)
         found: dict[str, Any] = json.loads(Path(folder, "found.json").read_text())
         return found
+
+
+def wait(processes: Sequence[BaseProcess], limit: float = PATIENCE) -> None:
+    """Until all have ended; where one fails, the other, which waits for its messages, is ended too.
+
+    Raises:
+        RuntimeError: one failed, or they take longer than `limit` seconds.
+    """
+    end = time.monotonic() + limit
+    try:
+        while any(process.exitcode is None for process in processes):
+            if time.monotonic() > end or any(process.exitcode for process in processes):
+                break
+            connection.wait([process.sentinel for process in processes if process.exitcode is None], timeout=1)
+        codes = [process.exitcode for process in processes]
+        if any(code != 0 for code in codes):
+            raise RuntimeError(f"a process of two failed or took too long: exit codes {codes}")
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 def worker(rank: int, folder: str, work: Work) -> None:
@@ -95,8 +119,10 @@ def worker(rank: int, folder: str, work: Work) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     found: dict[str, Any] = {"seconds": {}, "bytes": {}}
     if work.rounds:
-        for what in (CODEC_STEP, MODEL_STEP):
-            found["seconds"][what] = timed(Steps(what, work.size, work.sequences, work.length), rank, work)
+        begin = time.time()
+        for what, share in ((CODEC_STEP, 0.5), (MODEL_STEP, 1.0)):
+            part = dataclasses.replace(work, deadline=begin + share * (work.deadline - begin))
+            found["seconds"][what] = timed(Steps(what, work.size, work.sequences, work.length), rank, part)
     for size in work.sizes:
         found["bytes"][size] = {what: message_bytes(what, size) for what in (CODEC_STEP, MODEL_STEP)}
     if rank == 0:

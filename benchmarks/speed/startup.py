@@ -79,6 +79,7 @@ def in_turn(ways: dict[str, list[str]], context: Context) -> dict[str, list[Timi
     timings = {name: [Timing() for _ in parts] for name, parts in ways.items()}
     for number in range(context.repeats):
         if number >= 3 and context.out_of_time():
+            context.cut = True
             break
         for name, parts in ways.items():
             for timing, seconds in zip(timings[name], fresh(parts), strict=True):

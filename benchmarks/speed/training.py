@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from speed.measure import Context, Row, Timing, compare, matrix_rate, peak_memory, seconds
-from speed.peers import Kind, Trainee, ours, recipe
+from speed.peers import MASKS, Kind, Trainee, ours, recipe
 
 TITLE = "Training: switches, data loading, padding"
 
@@ -62,7 +62,7 @@ def flops_module() -> ModuleType:
 
 
 class Switched(Trainee):
-    """A model that trains in one way or another, on one batch."""
+    """A model that trains in one way or another, on batches that differ in their masks."""
 
     def __init__(self, kind: Kind, sequences: int, length: int, device: torch.device) -> None:
         super().__init__(kind, sequences, length, device)
@@ -70,6 +70,7 @@ class Switched(Trainee):
         enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
         enable({"use_reentrant": False})
         self.dtype = torch.float32
+        self.batches = [kind.batch(sequences, length, device, number) for number in range(MASKS)]
 
     def autocast(self) -> Any:
         """bf16 on either kind of device, where it was chosen."""
@@ -123,7 +124,10 @@ def steps(context: Context, length: int, rates: dict[int, float]) -> Iterator[Ro
         rates[length] = max(rates.get(length, 0.0), row.get("bases/s") or 0.0)
     # On a CPU a minute of compiling is spent for one length alone.
     wanted = context.on_gpu or (not context.quick and length == min(GOALS))
-    if not wanted or context.out_of_time(150):
+    if not wanted:
+        return
+    if context.out_of_time(150):
+        yield context.left_out(STEPS, f"bf16 with torch.compile at length {length}")
         return
     for row in _compared(context, trainee, ["fp32", "bf16, torch.compile"], ceilings):
         if row.get("way") != "fp32":
@@ -134,24 +138,31 @@ def steps(context: Context, length: int, rates: dict[int, float]) -> Iterator[Ro
 def _compared(
     context: Context, trainee: Switched, names: Sequence[str], ceilings: dict[torch.dtype, float]
 ) -> Iterator[Row]:
-    """Rows of some ways, `fp32` first among them: losses on the same weights are equal, then times."""
+    """Rows of some ways, `fp32` first among them: losses on the same weights are equal, then times.
+
+    Each way takes the same batches in turn. They differ in how many positions are labelled, as batches of training do:
+    a model that is compiled for one such number would be compiled anew for the next one.
+    """
     ways, losses = {}, {}
     for name in names:
         dtype, is_compiled, checkpointing = WAYS[name]
-        called = torch.compile(trainee.model, dynamic=False) if is_compiled else trainee.model
+        called = torch.compile(trainee.model) if is_compiled else trainee.model
         set_way = functools.partial(trainee.set_way, dtype, called, checkpointing)
         set_way()
+        trainee.batch = trainee.batches[0]
+        ways[name] = functools.partial(_step, trainee.steps_over(trainee.batches), set_way)
         try:
             losses[name] = trainee.loss()
+            for _ in trainee.batches if is_compiled else ():  # until it knows which sizes change
+                ways[name]()
         except torch.OutOfMemoryError:
             pass  # the step, which needs more, says so
         except Exception as error:
             if not is_compiled:
                 raise
-            text = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+            text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
             yield {"table": STEPS, "note": f"{name} does not work here: {text}."}
             return
-        ways[name] = functools.partial(_step, trainee, set_way)
     reference = losses.get("fp32", math.nan)
     for name, loss in losses.items():
         if abs(loss - reference) > TOLERANCE * abs(reference):
@@ -167,9 +178,9 @@ def _compared(
             yield {"table": STEPS, "note": f"{name} at {trainee.bases // rows}: {timing.error}"}
 
 
-def _step(trainee: Switched, set_way: Callable[[], None]) -> None:
+def _step(step: Callable[[], None], set_way: Callable[[], None]) -> None:
     set_way()
-    trainee.step()
+    step()
 
 
 def _measured(timing: Timing, plain: Timing, bases: int, flops: float, ceiling: float) -> dict[str, float | None]:
@@ -198,6 +209,9 @@ def loading(context: Context, rates: dict[int, float]) -> Iterator[Row]:
     records = [FastaRecord(str(i), str(i), rng.integers(5, 9, bases).astype(np.uint8), "simulated") for i in range(5)]
     corpus, collate = Corpus(records), MaskedNucleotideCollator()
     for window in (64,) if context.quick else (128, 512, 2048, 8192):
+        if context.out_of_time():
+            yield context.left_out(LOADING, f"windows of {window}")
+            continue
         batch = max((1024 if context.quick else BATCH_BASES) // window, 1)
         for workers in (0,) if context.quick else (0, 2):
             batches = 4 if context.quick else 60 if workers else 20
@@ -214,6 +228,7 @@ def loading(context: Context, rates: dict[int, float]) -> Iterator[Row]:
                 "workers": workers,
                 "bases/s": rate,
                 "step's bases/s": rates.get(window),
+                "rounds": rounds,
             }
     yield {"table": LOADING, "note": f"Goal: {LOADER_GOAL:g} times the step's rate. Two workers start anew each round."}
 

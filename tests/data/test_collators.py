@@ -195,6 +195,22 @@ def test_at_least_one_position_where_there_is_a_letter() -> None:
         assert (collator([{"input_ids": [9, 9], "seed": 1}])["labels"] == IGNORE_INDEX).all()
 
 
+@pytest.mark.parametrize("patch_size", [1, 4])
+@pytest.mark.parametrize("span", [1, 1.5, 3, 4, 6, 12])
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.7, 0.9, 0.99])
+def test_what_is_accepted_makes_batches_of_that_share(probability: float, span: float, patch_size: int) -> None:
+    """Refused is what spans with one free base, or patch, between them cannot reach, and nothing else."""
+    run = max(span / patch_size, 1)
+    options: dict[str, Any] = {"mask_probability": probability, "mean_span_length": span, "patch_size": patch_size}
+    if run > 1 and probability > run / (run + 1):
+        with pytest.raises(ValueError, match="cannot be reached"):
+            MaskedNucleotideCollator(**options)
+        return
+    labels = MaskedNucleotideCollator(**options)(random_items(20, 2000))["labels"][:, 1:-1]
+    tolerance = 5 * np.sqrt(probability * (1 - probability) / labels.numel() * 2 * run * patch_size)
+    assert (labels != IGNORE_INDEX).float().mean() == pytest.approx(probability, abs=tolerance)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -208,6 +224,9 @@ def test_at_least_one_position_where_there_is_a_letter() -> None:
         ({"max_length": 2}, "max_length is 2"),
         ({"pad_to_multiple_of": 0}, "pad_to_multiple_of is 0"),
         ({"patch_size": 0}, "patch_size is 0"),
+        ({"patch_size": 0, "mean_span_length": 3}, "patch_size is 0"),
+        ({"mean_span_length": float("inf")}, "mean_span_length is inf"),
+        ({"mask_probability": 0.7, "mean_span_length": 6, "patch_size": 4}, "spans of 1.5 patches with a free patch"),
     ],
 )
 def test_option_errors(options: dict[str, Any], message: str) -> None:

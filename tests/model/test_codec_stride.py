@@ -307,3 +307,19 @@ def test_one_graph_and_the_same_answers(stride: int) -> None:
         exported = torch.export.export(model, (), {"input_ids": ids, "attention_mask": (ids != PAD_ID).long()})
         again = exported.module()(input_ids=ids, attention_mask=(ids != PAD_ID).long())
     assert torch.allclose(again.logits[0], model(ids).logits[0], atol=1e-5)
+
+
+def test_an_empty_batch(codec: VQDNACodecModel) -> None:
+    assert codec(torch.zeros(0, 5, dtype=torch.long)).codes.shape[:2] == (0, 2)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_embeddings_instead_of_tokens_are_pooled_without_their_padding(codec: VQDNACodecModel, pooling: str) -> None:
+    model = build(VQDNAForSequenceClassification, codec, classifier_pooling=pooling)
+    alone = torch.randn(1, 6, 24)
+    padded = torch.cat([torch.randn(1, 3, 24), alone], 1)
+    mask = torch.tensor([[0] * 3 + [1] * 6])
+    with torch.no_grad():
+        expected = model(inputs_embeds=alone, attention_mask=mask[:, 3:]).logits
+        found = model(inputs_embeds=padded, attention_mask=mask).logits
+    assert torch.allclose(found, expected, atol=1e-5)

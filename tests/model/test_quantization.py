@@ -651,3 +651,16 @@ def test_codes_are_those_of_exact_products_whatever_precision_is_allowed(precisi
         torch._dynamo.reset()
     assert torch.equal(found, expected)
     assert set(inside) == {"ieeeieee"}
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_training_without_the_commitment_loss(levels: int) -> None:
+    """The codebooks move before backward, which then must not need them."""
+    torch.manual_seed(0)
+    quantizer = HierarchicalResidualQuantizer([8, 16][:levels], codebook_dim=4).train()
+    taps = [torch.randn(2, 9, 4, requires_grad=True) for _ in range(levels)]
+    output = quantizer(taps, return_loss=False)
+    output.quantized.square().sum().backward()
+    scale = 2 * output.quantized.detach() / levels
+    for level, tap in enumerate(taps):
+        assert torch.allclose(tap.grad, scale if level == 0 else 2 * scale)

@@ -4,6 +4,7 @@
 The figures themselves are in `benchmarks/RESULTS.md`.
 """
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -50,13 +51,18 @@ def test_codes_equal_those_of_the_peers(quantizer_section: Any) -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2])
-def test_a_step_is_not_slower_than_the_plain_way(levels: int, quantizer_section: Any) -> None:
-    where = context(quantizer_section, repeats=7)
-    case = quantizer_section.Case.make(where, 4096, 512, levels, 64)
+def test_a_step_is_much_faster_than_the_peer_and_not_slower_than_the_plain_way(
+    levels: int, quantizer_section: Any
+) -> None:
+    where = context(quantizer_section, repeats=15)
+    case = quantizer_section.Case.make(where, 4096, 1024, levels, 128)
     timings = quantizer_section.compare(case.ways(), where)
-    ours = timings.pop(quantizer_section.OURS)
-    for name, theirs in timings.items():
-        assert ours.times_faster_than(theirs) > 1 / 1.3, name
+    ours = timings[quantizer_section.OURS]
+    peer = quantizer_section.peer_name(levels)
+    if importlib.util.find_spec("vector_quantize_pytorch") is not None:
+        assert peer in timings  # or nothing would be compared
+        assert ours.times_faster_than(timings[peer]) > 2  # measured: 5
+    assert ours.times_faster_than(timings[quantizer_section.PLAIN]) > 1 / 1.1  # measured: 1.4
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is measured on Linux")

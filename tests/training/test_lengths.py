@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from example_scripts import assert_same_weights, classification_arguments, codec_arguments, logged, run_example
+from torch import Tensor, nn
+from transformers import EvalPrediction, TrainingArguments
 
+from vqdna_hf.data import NucleotideCollator
+from vqdna_hf.training import VQDNATrainer
 from vqdna_hf.training.samplers import GroupedSampler, SortedSampler
 
 
@@ -97,6 +102,103 @@ def test_restoring_nested_answers() -> None:
     assert restored["a"][0].tolist() == [0, 1, 2, 3]
     assert restored["a"][1] is None
     assert restored["b"][0].tolist() == [[0], [1], [2], [3]]
+
+
+class Echo(nn.Module):
+    """Answers with twice the ids, a row an item; its loss is the mean of the batch's labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"loss": labels.float().mean() * self.weight / 2, "logits": self.weight * input_ids}
+
+
+def echo_trainer(folder: Path, measure: Any, **values: Any) -> tuple[VQDNATrainer, list[dict[str, Any]]]:
+    """Batches of at most 4 out of 11 items of 1 to 29 bases; an item's label is its place."""
+    rng = np.random.default_rng(0)
+    rows = [{"input_ids": rng.integers(5, 9, size), "labels": place} for place, size in enumerate(range(1, 31, 3))]
+    rng.shuffle(rows)
+    rows.append({"input_ids": np.array([5, 6]), "labels": 10})
+    arguments = TrainingArguments(
+        str(folder), use_cpu=True, disable_tqdm=True, per_device_eval_batch_size=4, remove_unused_columns=False,
+        train_sampling_strategy="group_by_length", **values,
+    )  # fmt: skip
+    collator = NucleotideCollator()
+    return VQDNATrainer(model=Echo(), args=arguments, data_collator=collator, compute_metrics=measure), rows
+
+
+def test_metrics_are_measured_in_the_order_of_the_data(tmp_path: Path) -> None:
+    """Predictions, labels, inputs; by `evaluate` and `predict`, and again after a measure that failed."""
+    seen: list[EvalPrediction] = []
+
+    def measure(answers: EvalPrediction) -> dict[str, float]:
+        seen.append(answers)
+        if len(seen) == 1:
+            raise RuntimeError("not this time")
+        return {"first": float(answers.label_ids[0])}
+
+    trainer, rows = echo_trainer(tmp_path, measure, include_for_metrics=["inputs", "loss"])
+    with pytest.raises(RuntimeError, match="not this time"):
+        trainer.predict(rows)
+    assert trainer.compute_metrics is measure
+    output = trainer.predict(rows)
+    assert trainer.evaluate(rows)["eval_first"] == output.metrics["test_first"] == rows[0]["labels"]
+    assert trainer.compute_metrics is measure
+    expected = [row["labels"] for row in rows]
+    assert output.label_ids.tolist() == expected
+    for answers in seen:
+        assert answers.label_ids.tolist() == expected
+        np.testing.assert_array_equal(answers.predictions, output.predictions)
+        for ids, doubled, row in zip(answers.inputs, answers.predictions, rows, strict=True):
+            size = len(row["input_ids"]) + 1
+            assert ids[1:size].tolist() == row["input_ids"].tolist()
+            assert doubled[1:size].tolist() == (2 * row["input_ids"]).tolist()
+        # Of a batch all have its loss: the longest four are one batch.
+        longest = np.argsort([-len(row["input_ids"]) for row in rows])[:4]
+        assert answers.losses[longest].tolist() == [np.mean(np.array(expected)[longest])] * 4
+
+
+@pytest.mark.parametrize("accumulation", [None, 2])
+def test_unconcatenated_batches_are_of_the_data_in_its_order(accumulation: int | None, tmp_path: Path) -> None:
+    seen: list[EvalPrediction] = []
+
+    def measure(answers: EvalPrediction) -> dict[str, float]:
+        seen.append(answers)
+        return {}
+
+    options = {"eval_do_concat_batches": False, "eval_accumulation_steps": accumulation}
+    trainer, rows = echo_trainer(tmp_path, measure, **options)
+    output = trainer.predict(rows)
+    for answers in (output, *seen):
+        assert [labels.tolist() for labels in answers.label_ids] == [
+            [row["labels"] for row in rows[start : start + 4]] for start in (0, 4, 8)
+        ]
+        for doubled, start in zip(answers.predictions, (0, 4, 8), strict=True):
+            for line, row in zip(doubled, rows[start : start + 4], strict=True):
+                assert line[1 : len(row["input_ids"]) + 1].tolist() == (2 * row["input_ids"]).tolist()
+    assert len(seen) == 1
+
+
+def test_metrics_batch_by_batch_see_the_order_of_the_data(tmp_path: Path) -> None:
+    labels: list[int] = []
+
+    def measure(answers: EvalPrediction, compute_result: bool) -> dict[str, float]:
+        labels.extend(torch.as_tensor(answers.label_ids).tolist())
+        return {"count": len(labels)} if compute_result else {}
+
+    trainer, rows = echo_trainer(tmp_path, measure, batch_eval_metrics=True)
+    output = trainer.predict(rows)
+    assert labels == output.label_ids.tolist() == [row["labels"] for row in rows]
+    assert output.metrics["test_count"] == 11
+
+
+def test_dropping_the_last_batch_leaves_the_rest_in_order(tmp_path: Path) -> None:
+    """Eleven items in batches of 4: the three shortest are left out."""
+    trainer, rows = echo_trainer(tmp_path, None, dataloader_drop_last=True)
+    longest = sorted(np.argsort([-len(row["input_ids"]) for row in rows], kind="stable")[:8])
+    assert trainer.predict(rows).label_ids.tolist() == [rows[place]["labels"] for place in longest]
 
 
 def test_short_records_get_batches_of_like_length(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Items to batches: `[CLS]` bases `[SEP]`, padded on the right, with or without masks to be filled in."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -168,7 +169,7 @@ class MaskedNucleotideCollator:
 
     Args:
         mask_probability: expected share of chosen positions, above 0 and below 1.
-        mean_span_length: 1 or more, in bases.
+        mean_span_length: 1 or more, in bases; a span of less than a patch is one patch.
         mask_replace_probability: share of the chosen that become [MASK].
         random_replace_probability: share of the chosen that become another of the four bases; the rest stay.
         mask_level: `"nucleotide"` changes `input_ids`; `"code"` leaves them clean, for models that mask codes
@@ -207,8 +208,10 @@ class MaskedNucleotideCollator:
     def __post_init__(self) -> None:
         if not 0 < self.mask_probability < 1:
             raise ValueError(f"mask_probability is {self.mask_probability}: give a share above 0 and below 1")
-        if not self.mean_span_length >= 1:
-            raise ValueError(f"mean_span_length is {self.mean_span_length}: a span has at least 1 base")
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size is {self.patch_size}: a patch has at least 1 base")
+        if not 1 <= self.mean_span_length < math.inf:
+            raise ValueError(f"mean_span_length is {self.mean_span_length}: a span has at least 1 base, and an end")
         mask, other = self.mask_replace_probability, self.random_replace_probability
         if mask < 0 or other < 0 or mask + other > 1 + 1e-9:
             raise ValueError(
@@ -217,19 +220,23 @@ class MaskedNucleotideCollator:
             )
         if self.mask_level not in get_args(MaskLevel):
             raise ValueError(f"mask_level is {self.mask_level!r}: give one of {', '.join(get_args(MaskLevel))}")
-        if self.mean_span_length > 1 and self._start_probability > 1:
+        if self._span > 1 and self._start_probability > 1:
+            spans, free = (f"{self._span:g} patches", "patch") if self.patch_size > 1 else (f"{self._span:g}", "base")
             raise ValueError(
-                f"mask_probability {self.mask_probability} cannot be reached by spans of "
-                f"{self.mean_span_length} with a free base between them: lower it, or lengthen the spans"
+                f"mask_probability {self.mask_probability} cannot be reached by spans of {spans} with a free {free} "
+                "between them: lower it, or lengthen the spans (mean_span_length)"
             )
-        if self.patch_size < 1:
-            raise ValueError(f"patch_size is {self.patch_size}: a patch has at least 1 base")
         self._joiner = NucleotideCollator(self.max_length, self.pad_to_multiple_of)
 
     @property
+    def _span(self) -> float:
+        """The mean length of a chosen run, in what is chosen as one: patches, which are bases where they hold one."""
+        return max(self.mean_span_length / self.patch_size, 1)
+
+    @property
     def _start_probability(self) -> float:
-        """That a free position is followed by a chosen one: balances chosen runs of `mean_span_length`."""
-        return self.mask_probability / (1 - self.mask_probability) / self.mean_span_length
+        """That a free base, or patch, is followed by a chosen one: balances chosen runs of `_span`."""
+        return self.mask_probability / (1 - self.mask_probability) / self._span
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make the batch; see the class."""
@@ -264,7 +271,7 @@ class MaskedNucleotideCollator:
             if patches is not None:
                 number = patches[row] - patches[row.start]
                 own[:] = self._choose(int(number[-1]) + 1, rng)[number]
-            elif self.mean_span_length == 1:
+            elif self._span == 1:
                 np.less(rng.random(out=scratch[:length]), self.mask_probability, out=own)
             else:
                 own[:] = self._choose(length, rng)
@@ -298,13 +305,13 @@ class MaskedNucleotideCollator:
 
     def _choose(self, length: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Of so many positions, or patches of them in a row."""
-        span = max(self.mean_span_length / self.patch_size, 1)
+        span = self._span
         if span == 1:
             return rng.random(length) < self.mask_probability
         # A two-state chain started in its equilibrium, so that the share holds at the ends of a sequence as
         # well.
         state = bool(rng.random() < self.mask_probability)
-        leave = {True: 1 / span, False: self.mask_probability / (1 - self.mask_probability) / span}
+        leave = {True: 1 / span, False: self._start_probability}
         runs: list[NDArray[np.bool_]] = []
         total = 0
         pairs = 4 + int(2 * length * self.mask_probability / span)

@@ -591,6 +591,8 @@ class VQDNAForSequenceClassification(VQDNAPreTrainedModel):
         return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
     def _logits(self, outputs: VQDNAModelOutput, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        if input_ids is None and self.vqdna.stride > 1 and (padding := _padding_mask(attention_mask)) is not None:
+            attention_mask = padding.repeat_interleave(self.vqdna.stride, 1)  # a position answers for s nucleotides
         pooled = self._pool(outputs.last_hidden_state, input_ids, attention_mask)
         return self.classifier(self.dropout(self.head(pooled)))
 

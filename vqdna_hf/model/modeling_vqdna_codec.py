@@ -168,7 +168,7 @@ class VQDNACodecEncoder(nn.Module):
         weight = mask.unsqueeze(-1).to(dtype)
         if patches.stride > 1:
             x = x * is_sequence_position(ids).unsqueeze(-1).to(dtype)
-            x = x.reshape(*mask.shape, -1)
+            x = x.unflatten(1, (-1, patches.stride)).flatten(2)
         x = self.stem_projection(x) * weight
         tapped: list[Tensor] = []
         if hidden_states is not None:

@@ -75,6 +75,9 @@ def lay_out(input_ids: Tensor, attention_mask: Tensor | None, stride: int) -> Pa
         attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
         stride: s, nucleotides a patch.
 
+    A compiled or exported graph, whose shapes must not depend on its data, has room for `SPARE_PATCHES` breaks of a
+    row: special tokens, `[UNK]`, padding between others. A pair needs no more; with more it fails.
+
     Raises:
         ValueError: if L is 0.
 
@@ -106,7 +109,7 @@ def lay_out(input_ids: Tensor, attention_mask: Tensor | None, stride: int) -> Pa
     # L / s rounded up and the spare ones, as one quotient: of a sum an exported graph could not tell that it divides G.
     most = (length + (SPARE_PATCHES + 1) * stride - 1) // stride
     if not torch.compiler.is_compiling():
-        most = max(int(patch.max()) + 1, 1)
+        most = max(int(patch.max()) + 1, 1) if patch.numel() else 1
     place = torch.where(shown, patch * stride + phase, most * stride)
     return Patches(stride, _scatter(input_ids, place, most * stride, PAD_ID), place)
 

@@ -268,9 +268,11 @@ class _StraightThrough(torch.autograd.Function):
         ctx.return_loss = return_loss
         ctx.set_materialize_grads(False)
         ctx.has_masks = mask is not None, loss_mask is not None
+        ctx.levels = levels
         masks = [found for found in (mask, loss_mask) if found is not None]
-        ctx.save_for_backward(codes, *masks, *embeds_and_taps)
         embeds, taps = embeds_and_taps[:levels], embeds_and_taps[levels:]
+        # Without a loss backward needs no code vectors; kept without a copy, they would move before it.
+        ctx.save_for_backward(codes, *masks, *(embeds if return_loss else ()), *taps)
         return _mean_and_losses(codes, embeds, taps, mask, mask if same_masks else loss_mask, return_loss)
 
     @staticmethod
@@ -279,7 +281,8 @@ class _StraightThrough(torch.autograd.Function):
         codes, *saved = ctx.saved_tensors
         mask, loss_mask = (saved.pop(0) if has_mask else None for has_mask in ctx.has_masks)
         loss_mask = mask if ctx.same_masks else loss_mask
-        embeds, taps = saved[: len(saved) // 2], saved[len(saved) // 2 :]
+        taps = saved[-ctx.levels :]
+        embeds = saved[: ctx.levels] if ctx.return_loss else taps
         by_quantized, by_loss = outputs
         total, width = taps[0].shape
         levels = len(taps)

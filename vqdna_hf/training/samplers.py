@@ -95,11 +95,12 @@ class SortedSampler(Sampler):
         return iter(self.order.tolist())
 
     def restore(self, answers: Any) -> Any:
-        """Put arrays of one row an item, or nested sequences or mappings of them, into the items' order."""
+        """Put arrays of one row an item, or nested sequences or mappings of them, into the items' order.
+
+        With fewer rows than items (`dataloader_drop_last`) the shortest items have none.
+        """
         if isinstance(answers, np.ndarray):
-            restored = np.empty_like(answers)
-            restored[self.order] = answers
-            return restored
+            return answers[np.argsort(self.order[: len(answers)])]
         if isinstance(answers, Mapping):
             return {name: self.restore(value) for name, value in answers.items()}
         if isinstance(answers, tuple | list):

@@ -3,14 +3,15 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer
+from torch.utils.data import SequentialSampler
+from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from vqdna_hf.model.modeling_vqdna_codec import IGNORED
@@ -31,7 +32,9 @@ class VQDNATrainer(Trainer):
     Training logs tell how fast it goes, over everything since the last one and all processes: `bases_per_second`;
     `real_positions`, the share of the computed positions that is no padding; `model_tflops_per_second` and `mfu`, see
     `vqdna_hf.training.flops`. With `train_sampling_strategy="group_by_length"` batches hold sequences of like length,
-    in an order that is a function of seed and epoch, and `predict` answers in the order of its data set.
+    in an order that is a function of seed and epoch, while `predict` answers and `compute_metrics` sees the order of
+    the data set. Answers that come batch by batch (`eval_do_concat_batches=False`, `batch_eval_metrics`) cannot be put
+    back into it: then evaluation sets are not grouped.
 
     Args:
         sums_function: what one batch adds to the metrics (see `vqdna_hf.training.metrics`); None for none.
@@ -162,26 +165,48 @@ class VQDNATrainer(Trainer):
         return GroupedSampler(lengths_of(dataset), size, seed, lambda: int(self.state.epoch or 0))
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        """As in Trainer; grouping by length sorts, and `evaluation_loop` undoes it."""
+        """As in Trainer; grouping by length sorts, and `evaluation_loop` undoes it where it has all answers at once."""
         if self.args.train_sampling_strategy != "group_by_length" or not has_length(eval_dataset):
             return super()._get_eval_sampler(eval_dataset)
+        by_batch = self.args.batch_eval_metrics or not self.args.eval_do_concat_batches
+        if by_batch and not self.args.prediction_loss_only:
+            return SequentialSampler(eval_dataset)
         return SortedSampler(lengths_of(eval_dataset))
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """As in Trainer; the metrics of the whole evaluation set are added, answers come in the data set's order."""
         loader = kwargs.get("dataloader") or args[0]
+        sampler = sampler_of(loader)
         self._sums["eval"] = {}
         self._eval_batch, self._eval_rows = 0, self.num_examples(loader)
-        with self._throughput.paused():
+        with self._throughput.paused(), self._measuring_in_order(sampler):
             output = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
         if output.metrics is not None:
             output.metrics.update({f"{prefix}_{name}": value for name, value in self._take_metrics("eval").items()})
-        if isinstance(sampler := sampler_of(loader), SortedSampler):
+        if isinstance(sampler, SortedSampler):
             output = output._replace(
                 predictions=sampler.restore(output.predictions), label_ids=sampler.restore(output.label_ids)
             )
         return output
+
+    @contextlib.contextmanager
+    def _measuring_in_order(self, sampler: Any) -> Iterator[None]:
+        """`compute_metrics` is shown the data set's order, which a metric may look up further columns by."""
+        measure: Callable[..., dict[str, Any]] | None = self.compute_metrics  # type: ignore[has-type]
+        if measure is None or not isinstance(sampler, SortedSampler):
+            yield
+            return
+
+        def measure_restored(answers: EvalPrediction) -> dict[str, Any]:
+            names = ("predictions", "label_ids", "inputs", "losses")
+            return measure(EvalPrediction(**{name: sampler.restore(getattr(answers, name)) for name in names}))
+
+        self.compute_metrics = measure_restored
+        try:
+            yield
+        finally:
+            self.compute_metrics = measure
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """As in Trainer; beside adapters goes the configuration that they were trained with."""
