@@ -103,8 +103,8 @@ def imports(context: Context) -> Iterator[Row]:
         }
     yield {
         "table": table,
-        "note": "`import vqdna_hf` registers with Transformers when its Auto classes are first used, which takes what "
-        "the Auto classes take by themselves; the modelling code comes with the first configuration.",
+        "note": "Goal: 0.3 s. `import vqdna_hf` imports Transformers' Auto classes, to register with them, and those "
+        "alone take what the third line says; the modelling code comes with the first configuration.",
     }
 
 

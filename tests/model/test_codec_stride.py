@@ -323,3 +323,26 @@ def test_embeddings_instead_of_tokens_are_pooled_without_their_padding(codec: VQ
         expected = model(inputs_embeds=alone, attention_mask=mask[:, 3:]).logits
         found = model(inputs_embeds=padded, attention_mask=mask).logits
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_checkpointing_changes_no_gradient_and_keeps_less() -> None:
+    def kept_and_gradients(enabled: bool) -> tuple[int, list[Tensor]]:
+        torch.manual_seed(1)
+        codec = VQDNACodecModel(VQDNACodecConfig(**CODEC)).train()
+        if enabled:
+            codec.gradient_checkpointing_enable()
+        kept = 0
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = codec(torch.arange(5, 9).repeat(2, 16)).loss
+        loss.backward()
+        return kept, [parameter.grad for parameter in codec.parameters()]
+
+    plain, checkpointed = kept_and_gradients(False), kept_and_gradients(True)
+    assert checkpointed[0] < plain[0] / 2
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain[1], checkpointed[1], strict=True))

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .configuration_vqdna import CUSTOM_PIPELINES, VQDNACodecConfig
@@ -106,7 +105,7 @@ class VQDNAConv1d(nn.Conv1d):
         return x.squeeze(2).transpose(1, 2)
 
 
-class VQDNAConvNextBlock(GradientCheckpointingLayer):
+class VQDNAConvNextBlock(nn.Module):
     """Depth-wise convolution, layer norm, two linear layers with an inverted bottleneck, GELU; residual.
 
     The input is zero at masked positions and so is the output: padding never reaches a nucleotide.
@@ -128,7 +127,26 @@ class VQDNAConvNextBlock(GradientCheckpointingLayer):
         return (x + self.down(hidden)) * mask
 
 
-class VQDNACodecEncoder(nn.Module):
+class VQDNABlocks(nn.Module):
+    """What encoder and decoder share: the switch for checkpointing the activations of their blocks.
+
+    The blocks are no `GradientCheckpointingLayer`s: of a language model the first that is found is taken for one of its
+    own, and the codec there is frozen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False  # Transformers sets it, and the function below beside it
+        self._gradient_checkpointing_func: Callable[..., Tensor] | None = None
+
+    def _run(self, block: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+        if self.training and self.gradient_checkpointing and self._gradient_checkpointing_func is not None:
+            return self._gradient_checkpointing_func(block.__call__, x, weight)
+        result: Tensor = block(x, weight)
+        return result
+
+
+class VQDNACodecEncoder(VQDNABlocks):
     """Stem, blocks, taps and quantizer. Both the codec and the language model hold exactly this module."""
 
     def __init__(self, config: VQDNACodecConfig) -> None:
@@ -174,7 +192,7 @@ class VQDNACodecEncoder(nn.Module):
         if hidden_states is not None:
             hidden_states.append(x)
         for position, block in enumerate(self.blocks, start=1):
-            x = block(x, weight)
+            x = self._run(block, x, weight)
             if hidden_states is not None:
                 hidden_states.append(x)
             if position in (self.config.tap_positions or ()):
@@ -258,7 +276,7 @@ def upsample(x: Tensor, layer: nn.Linear, stride: int) -> Tensor:
     return (x.unsqueeze(2) + layer(x).view(batch, patches, stride, width)).view(batch, patches * stride, width)
 
 
-class VQDNACodecDecoder(nn.Module):
+class VQDNACodecDecoder(VQDNABlocks):
     """The encoder mirrored: projection, blocks, up-sampling with a stride, two de-convolutions to four nucleotides."""
 
     def __init__(self, config: VQDNACodecConfig) -> None:
@@ -279,7 +297,7 @@ class VQDNACodecDecoder(nn.Module):
         weight = mask.unsqueeze(-1).to(quantized.dtype)
         x = self.projection(quantized) * weight
         for block in self.blocks:
-            x = block(x, weight)
+            x = self._run(block, x, weight)
         if self.upsample is not None:
             x = upsample(x, self.upsample, self.stride)
             weight = weight.repeat_interleave(self.stride, 1)
