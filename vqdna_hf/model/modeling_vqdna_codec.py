@@ -10,7 +10,7 @@ import contextlib
 import copy
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from .configuration_vqdna import CUSTOM_PIPELINES, VQDNACodecConfig
@@ -127,29 +128,17 @@ class VQDNAConvNextBlock(nn.Module):
         return (x + self.down(hidden)) * mask
 
 
-class VQDNABlocks(nn.Module):
-    """What encoder and decoder share: the switch for checkpointing the activations of their blocks.
+class VQDNACodecBlock(GradientCheckpointingLayer, VQDNAConvNextBlock):
+    """The block of a codec that is trained by itself, whose activations may be checkpointed.
 
-    The blocks are no `GradientCheckpointingLayer`s: of a language model the first that is found is taken for one of its
-    own, and the codec there is frozen.
+    Not that of a language model's codec, which is frozen: Transformers takes the first such layer for one that is not.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.gradient_checkpointing = False  # Transformers sets it, and the function below beside it
-        self._gradient_checkpointing_func: Callable[..., Tensor] | None = None
 
-    def _run(self, block: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
-        if self.training and self.gradient_checkpointing and self._gradient_checkpointing_func is not None:
-            return self._gradient_checkpointing_func(block.__call__, x, weight)
-        result: Tensor = block(x, weight)
-        return result
-
-
-class VQDNACodecEncoder(VQDNABlocks):
+class VQDNACodecEncoder(nn.Module):
     """Stem, blocks, taps and quantizer. Both the codec and the language model hold exactly this module."""
 
-    def __init__(self, config: VQDNACodecConfig) -> None:
+    def __init__(self, config: VQDNACodecConfig, block: type[VQDNAConvNextBlock] = VQDNAConvNextBlock) -> None:
         super().__init__()
         self.config = config
         kernel = config.stem_kernel_size
@@ -158,7 +147,7 @@ class VQDNACodecEncoder(VQDNABlocks):
         # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
         # With a stride it reads the s nucleotides of a patch at once: a convolution whose kernel is its stride.
         self.stem_projection = nn.Linear(config.codec_stride * config.stem_size, config.hidden_size)
-        self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.num_blocks))
         self.tap_norms = nn.ModuleList(
             nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in config.tap_positions or ()
         )
@@ -192,7 +181,7 @@ class VQDNACodecEncoder(VQDNABlocks):
         if hidden_states is not None:
             hidden_states.append(x)
         for position, block in enumerate(self.blocks, start=1):
-            x = self._run(block, x, weight)
+            x = block(x, weight)
             if hidden_states is not None:
                 hidden_states.append(x)
             if position in (self.config.tap_positions or ()):
@@ -276,14 +265,14 @@ def upsample(x: Tensor, layer: nn.Linear, stride: int) -> Tensor:
     return (x.unsqueeze(2) + layer(x).view(batch, patches, stride, width)).view(batch, patches * stride, width)
 
 
-class VQDNACodecDecoder(VQDNABlocks):
+class VQDNACodecDecoder(nn.Module):
     """The encoder mirrored: projection, blocks, up-sampling with a stride, two de-convolutions to four nucleotides."""
 
     def __init__(self, config: VQDNACodecConfig) -> None:
         super().__init__()
         kernel = config.stem_kernel_size
         self.projection = nn.Linear(config.codebook_dim, config.hidden_size)
-        self.blocks = nn.ModuleList(VQDNAConvNextBlock(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(VQDNACodecBlock(config) for _ in range(config.num_blocks))
         self.stride = config.codec_stride
         self.upsample: nn.Linear | None = None
         if self.stride > 1:
@@ -297,7 +286,7 @@ class VQDNACodecDecoder(VQDNABlocks):
         weight = mask.unsqueeze(-1).to(quantized.dtype)
         x = self.projection(quantized) * weight
         for block in self.blocks:
-            x = self._run(block, x, weight)
+            x = block(x, weight)
         if self.upsample is not None:
             x = upsample(x, self.upsample, self.stride)
             weight = weight.repeat_interleave(self.stride, 1)
@@ -453,7 +442,7 @@ class VQDNACodecPreTrainedModel(CheckedLoading, PreTrainedModel):
     base_model_prefix = "codec"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["VQDNAConvNextBlock", "HierarchicalResidualQuantizer"]
+    _no_split_modules = ["VQDNACodecBlock", "HierarchicalResidualQuantizer"]
     # Moving averages need fp32, and codes are argmins. The name must match no other module.
     _keep_in_fp32_modules_strict = ["codebooks"]
     # The loss is a mean already: Trainer divides it by the accumulation steps.
@@ -489,7 +478,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
 
     def __init__(self, config: VQDNACodecConfig) -> None:
         super().__init__(config)
-        self.encoder = VQDNACodecEncoder(config)
+        self.encoder = VQDNACodecEncoder(config, VQDNACodecBlock)
         self.decoder = VQDNACodecDecoder(config)
         self.window_head: nn.Linear | None = None
         if config.objective == "window":
