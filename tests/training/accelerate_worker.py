@@ -115,6 +115,8 @@ def fsdp2(folder: Path) -> None:
     accelerator = shard_on_cpu(plugin)
     report: dict[str, Any] = {"world_size": accelerator.num_processes}
     for case in CASES:
+        # Accelerate keeps in the plugin the names of the layers of the first model that it prepares.
+        plugin.transformer_cls_names_to_wrap = None
         model = build(case)
         model, optimizer = accelerator.prepare(model, make_optimizer(model))
         held = sum(value.to_local().numel() for value in model.parameters() if isinstance(value, DTensor))

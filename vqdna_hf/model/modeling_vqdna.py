@@ -207,6 +207,8 @@ class VQDNAModel(VQDNAPreTrainedModel):
         self.codec = VQDNACodecEncoder(config.codec_config)
         self.code_projection = nn.Linear(config.codec_config.codebook_dim, config.hidden_size, bias=False)
         self.backbone = ModernBertModel(config)
+        # FSDP2 shards the table inside them by itself, and not twice.
+        self.backbone._no_split_modules.discard("ModernBertEmbeddings")
         self.stride = config.codec_config.codec_stride
         self.upsample: nn.Linear | None = None
         if self.stride > 1:
