@@ -10,6 +10,7 @@ the recipe. Ctrl-C saves; the same command with `--resume_from_checkpoint` goes 
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from transformers import TrainingArguments, set_seed
 
@@ -18,7 +19,9 @@ from vqdna_hf.data import NucleotideCollator
 from vqdna_hf.training import (
     CodebookMonitor,
     CorpusArguments,
+    DistillationTrainer,
     RunRecorder,
+    Teacher,
     VQDNATrainer,
     codec_metrics,
     codec_sums,
@@ -43,6 +46,13 @@ class CodecArguments:
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "A trained codec to go on from, instead of codec_config."}
     )
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "A pre-trained language model: the coarse codes learn to predict one of its layers."},
+    )
+    teacher_layer: int | None = field(
+        default=None, metadata={"help": "Which layer: 0 are the embeddings; default: the middle one."}
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
     )
@@ -52,14 +62,18 @@ class CodecArguments:
     )
 
 
-def make_codec(args: CodecArguments) -> VQDNACodecModel:
-    """A new codec, or the one to go on from."""
+def make_codec(args: CodecArguments, teacher: Teacher | None = None) -> VQDNACodecModel:
+    """A new codec, or the one to go on from; with a teacher its objective is distillation."""
     overrides = parse_configuration(VQDNACodecConfig, args.codec_config, "--codec_config")
+    taught = {} if teacher is None else teacher.codec_settings
+    if clash := [key for key, value in taught.items() if overrides.get(key, value) != value]:
+        raise ValueError(f"--codec_config sets {', '.join(clash)}, which --teacher decides: leave it out")
     if args.model_name_or_path is None:
-        return VQDNACodecModel(VQDNACodecConfig(**overrides))
+        return VQDNACodecModel(VQDNACodecConfig(**{**overrides, **taught}))
     if overrides:
         raise ValueError("give codec_config or model_name_or_path, not both: a trained codec keeps its configuration")
-    return load_pretrained(VQDNACodecModel, args.model_name_or_path)
+    codec = load_pretrained(VQDNACodecModel, args.model_name_or_path)
+    return codec if teacher is None else teacher.take_over(codec)
 
 
 def main() -> int:
@@ -70,7 +84,10 @@ def main() -> int:
     )
     recorder = RunRecorder("codec", (codec_args, corpus_args, training_args), checkpoint)
     set_seed(training_args.seed)
-    codec = make_codec(codec_args)
+    teacher = None
+    if codec_args.teacher is not None:
+        teacher = Teacher.load(codec_args.teacher, codec_args.teacher_layer)
+    codec = make_codec(codec_args, teacher)
     train_dataset, eval_dataset = corpus_args.datasets(training_args)
     logger.info("codec: %s", count_parameters(codec))
     recorder.describe(
@@ -79,7 +96,8 @@ def main() -> int:
         windows=len(eval_dataset),
         window=corpus_args.window,
     )
-    trainer = VQDNATrainer(
+    make_trainer = VQDNATrainer if teacher is None else partial(DistillationTrainer, teacher=teacher)
+    trainer = make_trainer(
         model=codec,
         args=training_args,
         data_collator=NucleotideCollator(),

@@ -80,18 +80,27 @@ class VQDNACodecConfig(PreTrainedConfig):
         stem_kernel_size: of the stem, odd.
         num_blocks: ConvNeXt-style blocks in the encoder, and again in the decoder.
         kernel_size: of the depth-wise convolutions, odd.
+        dilations: of each block's depth-wise convolution: 2 reads every second position, so that a level sees farther
+            at the same cost; default 1 everywhere, the paper's.
         expansion: the inverted bottleneck of a block is `expansion * hidden_size` wide.
         codebook_sizes: K of each level, coarse to fine.
         codec_stride: s, nucleotides a code stands for: 1, 2, 4 or 8. Above 1 the stem's outputs of s nucleotides are
             joined, and blocks, codes and the backbone see one position for s nucleotides *(open; the paper has 1)*.
         tap_positions: after which block each level is tapped; ascending, the last is `num_blocks`.
+        symmetric_levels: how many levels, from the coarsest, have codes that do not know their strand: those of the
+            reverse complement are the same, mirrored. Their latents are the mean over both strands, so blocks up to
+            the last such tap run twice; for `codec_stride` 1 *(ours)*.
         codebook_dim: width of a code vector, shared by the levels.
         decay: of the codebooks' moving averages *(open)*.
         dead_code_threshold: an entry used less than this share of an even share is re-seeded; 0 never *(open)*.
         commitment_weight: of the commitment loss.
-        objective: `"reconstruction"`, the paper's, or `"window"`: each position's code vector alone predicts the
-            nucleotides up to `window_radius` away through a linear head, while the decoder learns on the side.
-        window_radius: in nucleotides, for `objective="window"`.
+        objective: `"reconstruction"`, the paper's; `"window"`: each position's code vector alone predicts the
+            nucleotides up to `window_radius` away through a linear head, while the decoder learns on the side; or
+            `"distillation"`: besides, the coarsest level's code vector alone predicts a teacher's features of its
+            position, a layer of a pre-trained model (as HuBERT's units and BEiT v2's tokens are learned).
+        window_radius: in nucleotides, for `objective="window"` and `"distillation"`.
+        feature_size: width of the teacher's features, for `objective="distillation"`.
+        distillation_weight: of the loss on the teacher's features.
         corruption_rate: share of the input nucleotides hidden from the encoder in stage 1; the targets stay.
         norm_eps: of the layer norms.
         initializer_range: standard deviation of the initial weights.
@@ -106,6 +115,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     model_type = "vqdna_codec"
     keys_to_ignore_at_inference = [
         "codes", "quantized", "reconstruction_loss", "commitment_loss", "window_loss", "window_logits",
+        "distillation_loss",
         "hidden_states", "perplexity", "codebook_usage",
     ]  # fmt: skip
 
@@ -115,16 +125,20 @@ class VQDNACodecConfig(PreTrainedConfig):
     stem_kernel_size: int = 5
     num_blocks: int = 6
     kernel_size: int = 7
+    dilations: list[int] | None = None
     expansion: int = 4
     codec_stride: int = 1
     codebook_sizes: list[int] | None = None
     tap_positions: list[int] | None = None
+    symmetric_levels: int = 0
     codebook_dim: int = 384
     decay: float = 0.99
     dead_code_threshold: float | int = 0.03
     commitment_weight: float | int = 0.5
-    objective: Literal["reconstruction", "window"] = "reconstruction"
+    objective: Literal["reconstruction", "window", "distillation"] = "reconstruction"
     window_radius: int = 4
+    feature_size: int = 0
+    distillation_weight: float | int = 1.0
     corruption_rate: float | int = 0.0
     norm_eps: float = 1e-6
     initializer_range: float = 0.02
@@ -134,6 +148,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self.codebook_sizes = [1024, 2048] if self.codebook_sizes is None else list(self.codebook_sizes)
         self.tap_positions = [3, 6] if self.tap_positions is None else list(self.tap_positions)
+        self.dilations = [1] * self.num_blocks if self.dilations is None else list(self.dilations)
         _check_keys(self, kwargs)
         super().__post_init__(**kwargs)
         self.validate_codec()  # here too, for a plain ValueError; the strict dataclass would wrap it
@@ -150,8 +165,19 @@ class VQDNACodecConfig(PreTrainedConfig):
 
     @property
     def context(self) -> int:
-        """How many nucleotides the last level's code sees on each side of those that it stands for."""
-        return self.stem_kernel_size // 2 + self.codec_stride * self.num_blocks * (self.kernel_size // 2)
+        """How many nucleotides a code sees on each side of those that it stands for: the most of all levels."""
+        return max(self.contexts)
+
+    @property
+    def contexts(self) -> list[int]:
+        """How many nucleotides each level's code sees on each side of those that it stands for.
+
+        A level also depends on the codes of those before it, so that none sees less than they do.
+        """
+        half = self.codec_stride * (self.kernel_size // 2)
+        return [
+            self.stem_kernel_size // 2 + half * sum((self.dilations or ())[:tap]) for tap in self.tap_positions or ()
+        ]
 
     def validate_codec(self) -> None:
         """Refuse values that no codec can have; run by the constructor and by loading."""
@@ -165,6 +191,21 @@ class VQDNACodecConfig(PreTrainedConfig):
             raise ValueError(
                 f"tap_positions {taps} must ascend within 1..num_blocks and end at num_blocks={self.num_blocks}: "
                 "blocks behind the last tap would learn nothing"
+            )
+        if len(self.dilations or ()) != self.num_blocks or min(self.dilations or (1,)) < 1:
+            raise ValueError(f"dilations {self.dilations} must be {self.num_blocks} numbers of at least 1, one a block")
+        if not 0 <= self.symmetric_levels <= len(sizes):
+            raise ValueError(
+                f"symmetric_levels={self.symmetric_levels} must be in 0..{len(sizes)}, the levels there are"
+            )
+        if self.symmetric_levels and self.codec_stride > 1:
+            raise ValueError(
+                f"symmetric_levels needs codec_stride 1, not {self.codec_stride}: patches of the two strands begin at "
+                "different nucleotides"
+            )
+        if self.objective == "distillation" and self.feature_size < 1:
+            raise ValueError(
+                f"feature_size={self.feature_size}: objective='distillation' needs the width of the teacher's features"
             )
         if min(sizes) < 2:
             raise ValueError(f"codebook_sizes {sizes}: a codebook needs at least 2 entries")
@@ -180,8 +221,9 @@ class VQDNACodecConfig(PreTrainedConfig):
             raise ValueError(f"decay={self.decay} must be in [0, 1)")
         if not 0 <= self.dead_code_threshold < 1:
             raise ValueError(f"dead_code_threshold={self.dead_code_threshold} must be in [0, 1): it is a ratio")
-        if self.commitment_weight < 0:
-            raise ValueError(f"commitment_weight={self.commitment_weight} must not be negative")
+        for name in ("commitment_weight", "distillation_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if not 0 <= self.corruption_rate < 1:
             raise ValueError(f"corruption_rate={self.corruption_rate} must be in [0, 1)")
 

@@ -34,6 +34,8 @@ from .tokenization_vqdna import (
     NUM_NUCLEOTIDES,
     is_nucleotide,
     is_sequence_position,
+    mirrored_positions,
+    reverse_complement_ids,
 )
 
 if TYPE_CHECKING:
@@ -52,12 +54,15 @@ class VQDNACodecEncoderOutput(ModelOutput):
         quantized: (B, M, D) code vectors, mean over levels; zero at padding and special tokens.
         commitment_loss: scalar, or None when not asked for.
         hidden_states: a tuple of (B, M, C), behind the stem and each block, when asked for.
+        coarse: (B, M, D) the coarsest level's code vectors by themselves, when losses are asked for and
+            `objective="distillation"`.
     """
 
     codes: Tensor | None = None
     quantized: Tensor | None = None
     commitment_loss: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
+    coarse: Tensor | None = None
 
 
 @dataclass
@@ -71,8 +76,9 @@ class VQDNACodecOutput(ModelOutput):
         quantized: (B, M, D) code vectors, mean over levels.
         reconstruction_loss: scalar, cross-entropy of `logits` on A, C, G, T positions.
         commitment_loss: scalar, mean over levels.
-        window_loss: scalar, for `objective="window"`.
-        window_logits: (B, M, 2 * radius + s, 4), for `objective="window"`.
+        window_loss: scalar, for `objective="window"` and `"distillation"`.
+        window_logits: (B, M, 2 * radius + s, 4), for the same.
+        distillation_loss: scalar, 1 - cosine with the teacher's features, for `objective="distillation"`.
         perplexity: (Q,) exp(entropy) of each level's codes in this batch, detached.
         codebook_usage: (Q,) share of each codebook's entries used in this batch, detached.
         hidden_states: the encoder's, a tuple of (B, M, C) behind the stem and each block, with
@@ -87,6 +93,7 @@ class VQDNACodecOutput(ModelOutput):
     commitment_loss: Tensor | None = None
     window_loss: Tensor | None = None
     window_logits: Tensor | None = None
+    distillation_loss: Tensor | None = None
     perplexity: Tensor | None = None
     codebook_usage: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
@@ -102,7 +109,8 @@ class VQDNAConv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C')."""
         x = x.transpose(1, 2).unsqueeze(2)
-        x = F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=(0, int(self.padding[0])), groups=self.groups)
+        padding, dilation = (0, int(self.padding[0])), (1, self.dilation[0])
+        x = F.conv2d(x, self.weight.unsqueeze(2), self.bias, padding=padding, dilation=dilation, groups=self.groups)
         return x.squeeze(2).transpose(1, 2)
 
 
@@ -112,10 +120,11 @@ class VQDNAConvNextBlock(nn.Module):
     The input is zero at masked positions and so is the output: padding never reaches a nucleotide.
     """
 
-    def __init__(self, config: VQDNACodecConfig) -> None:
+    def __init__(self, config: VQDNACodecConfig, dilation: int = 1) -> None:
         super().__init__()
         width, kernel = config.hidden_size, config.kernel_size
-        self.depthwise = VQDNAConv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        reach = dilation * (kernel // 2)
+        self.depthwise = VQDNAConv1d(width, width, kernel, padding=reach, dilation=dilation, groups=width)
         self.norm = nn.LayerNorm(width, eps=config.norm_eps)
         self.up = nn.Linear(width, config.expansion * width)
         self.down = nn.Linear(config.expansion * width, width)
@@ -147,7 +156,7 @@ class VQDNACodecEncoder(nn.Module):
         # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
         # With a stride it reads the s nucleotides of a patch at once: a convolution whose kernel is its stride.
         self.stem_projection = nn.Linear(config.codec_stride * config.stem_size, config.hidden_size)
-        self.blocks = nn.ModuleList(block(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(block(config, dilation) for dilation in config.dilations or ())
         self.tap_norms = nn.ModuleList(
             nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in config.tap_positions or ()
         )
@@ -168,25 +177,38 @@ class VQDNACodecEncoder(nn.Module):
         Returns:
             Q tensors (B, M, C), and the boolean mask (B, M) of positions that stand for nucleotides.
         """
-        ids, mask = patches.grid_ids, is_sequence_position(patches.first_ids)
+        mask = is_sequence_position(patches.first_ids)
+        tapped = self._tap(patches.grid_ids, mask, self.config.tap_positions or [], hidden_states)
+        if symmetric := (self.config.tap_positions or [])[: self.config.symmetric_levels]:
+            # Special tokens and padding stay put on the other strand, so its mask is the same.
+            mirrored = mirrored_positions(patches.grid_ids).unsqueeze(-1)
+            others = self._tap(reverse_complement_ids(patches.grid_ids), mask, symmetric)
+            for level, other in enumerate(others):
+                tapped[level] = (tapped[level] + other.gather(1, mirrored.expand_as(other))) / 2
+        return tapped, mask
+
+    def _tap(
+        self, ids: Tensor, mask: Tensor, positions: list[int], hidden_states: list[Tensor] | None = None
+    ) -> list[Tensor]:
+        """What comes out of some blocks, for one strand."""
         nucleotide_ids = torch.arange(NUM_NUCLEOTIDES, device=ids.device) + FIRST_NUCLEOTIDE_ID
         dtype = self.stem.weight.dtype
         x = F.gelu(self.stem_norm(self.stem((ids.unsqueeze(-1) == nucleotide_ids).to(dtype))))
         weight = mask.unsqueeze(-1).to(dtype)
-        if patches.stride > 1:
+        if (stride := self.config.codec_stride) > 1:
             x = x * is_sequence_position(ids).unsqueeze(-1).to(dtype)
-            x = x.unflatten(1, (-1, patches.stride)).flatten(2)
+            x = x.unflatten(1, (-1, stride)).flatten(2)
         x = self.stem_projection(x) * weight
         tapped: list[Tensor] = []
         if hidden_states is not None:
             hidden_states.append(x)
-        for position, block in enumerate(self.blocks, start=1):
+        for position, block in enumerate(self.blocks[: positions[-1]], start=1):
             x = block(x, weight)
             if hidden_states is not None:
                 hidden_states.append(x)
-            if position in (self.config.tap_positions or ()):
+            if position in positions:
                 tapped.append(x)
-        return tapped, mask
+        return tapped
 
     def project(self, tapped: list[Tensor]) -> list[Tensor]:
         """The taps as the quantizer reads them: Q tensors (..., C) -> (..., D)."""
@@ -251,11 +273,16 @@ class VQDNACodecEncoder(nn.Module):
         hidden_states: list[Tensor] | None = [] if output_hidden_states else None
         taps, mask = self.latents(input_ids, attention_mask, hidden_states, patches)
         result = self.quantizer(taps, mask, loss_mask, update_codebooks, return_loss)
+        coarse: Tensor | None = None
+        if return_loss and self.config.objective == "distillation":
+            entries = self.quantizer.codebooks[0].lookup(result.codes[:, 0].clamp(min=0)).to(taps[0].dtype)
+            coarse = taps[0] + (entries - taps[0]).detach()
         return VQDNACodecEncoderOutput(
             codes=result.codes,
             quantized=result.quantized.to(taps[0].dtype),
             commitment_loss=result.commitment_loss,
             hidden_states=None if hidden_states is None else tuple(hidden_states),
+            coarse=coarse,
         )
 
 
@@ -272,7 +299,7 @@ class VQDNACodecDecoder(nn.Module):
         super().__init__()
         kernel = config.stem_kernel_size
         self.projection = nn.Linear(config.codebook_dim, config.hidden_size)
-        self.blocks = nn.ModuleList(VQDNACodecBlock(config) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(VQDNACodecBlock(config, dilation) for dilation in reversed(config.dilations or ()))
         self.stride = config.codec_stride
         self.upsample: nn.Linear | None = None
         if self.stride > 1:
@@ -481,9 +508,12 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         self.encoder = VQDNACodecEncoder(config, VQDNACodecBlock)
         self.decoder = VQDNACodecDecoder(config)
         self.window_head: nn.Linear | None = None
-        if config.objective == "window":
+        self.feature_head: nn.Linear | None = None
+        if config.objective != "reconstruction":
             predicted = 2 * config.window_radius + config.codec_stride
             self.window_head = nn.Linear(config.codebook_dim, predicted * NUM_NUCLEOTIDES)
+        if config.objective == "distillation":
+            self.feature_head = nn.Linear(config.codebook_dim, config.feature_size)
         self.post_init()
 
     def get_input_embeddings(self) -> None:
@@ -544,6 +574,7 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         return_loss: bool = True,
         return_dict: bool | None = None,
         output_hidden_states: bool | None = None,
+        features: Tensor | None = None,
         **kwargs: Any,
     ) -> VQDNACodecOutput | tuple:
         """Encode, decode, and compare with the input.
@@ -553,7 +584,12 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
             attention_mask: (B, L), 0 at padding; default: everything but `[PAD]`.
             return_loss: whether to compute losses and metrics.
             return_dict, output_hidden_states: as in Transformers; default: the configuration's.
+            features: (B, M, F) the teacher's, for `objective="distillation"`; in `eval()` they may be missing, and so
+                is then that part of the loss.
             kwargs: what Transformers hands to models of every kind (`output_attentions`, `token_type_ids`): no effect.
+
+        Raises:
+            ValueError: in training, if the objective needs features and there are none.
         """
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
@@ -576,6 +612,8 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
         if return_loss:
             output.commitment_loss = encoded.commitment_loss
             self._add_losses(output, torch.where(clean, input_ids.long() - FIRST_NUCLEOTIDE_ID, IGNORED), patches)
+            if self.feature_head is not None:
+                self._add_distillation(output, self.feature_head(encoded.coarse), features, counted)
             self._add_metrics(output, counted)
             # A ModelOutput keeps the order of assignment; made anew, its tuple starts with the loss.
             output = VQDNACodecOutput(**output)
@@ -593,6 +631,17 @@ class VQDNACodecModel(VQDNACodecPreTrainedModel):
             wanted = window_targets(patches.to_grid(targets, IGNORED), self.config.window_radius, patches.stride)
             output.window_loss = _mean_cross_entropy(output.window_logits, wanted)
             output.loss = output.loss + output.window_loss
+
+    def _add_distillation(
+        self, output: VQDNACodecOutput, predicted: Tensor, features: Tensor | None, counted: Tensor
+    ) -> None:
+        if features is None:
+            if self.training:
+                raise ValueError("objective='distillation' trains on a teacher's features: give features (--teacher)")
+            return
+        alike = F.cosine_similarity(predicted.float(), features.float(), dim=-1)
+        output.distillation_loss = ((1 - alike) * counted).sum() / counted.sum().clamp(min=1)
+        output.loss = output.loss + self.config.distillation_weight * output.distillation_loss
 
     @torch.no_grad()
     def _add_metrics(self, output: VQDNACodecOutput, counted: Tensor) -> None:

@@ -204,6 +204,32 @@ def is_sequence_position(input_ids: torch.Tensor) -> torch.Tensor:
     return ((input_ids >= FIRST_NUCLEOTIDE_ID) & (input_ids <= N_ID)) | (input_ids == MASK_ID)
 
 
+def mirrored_positions(input_ids: torch.Tensor) -> torch.Tensor:
+    """For each position where it stands on the other strand: runs of sequence positions are turned in place.
+
+    Args:
+        input_ids: (..., L) nucleotide ids, with or without special tokens and padding.
+
+    Returns:
+        (..., L) positions. Special tokens and padding stay put.
+
+    Example:
+
+    >>> mirrored_positions(torch.tensor([2, 5, 5, 6, 3, 0])).tolist()  # [CLS] A A C [SEP] [PAD]
+    [0, 3, 2, 1, 4, 5]
+    """
+    inside = is_sequence_position(input_ids)
+    length = input_ids.shape[-1]
+    positions = torch.arange(length, device=input_ids.device).expand_as(input_ids)
+    # Each position finds the edges of its run, the n-th left and the next right of it; mirrored inside the run it is
+    # their sum less itself. Edge 0 stands before all. Cumulative sums, since ONNX has no cumulative maximum.
+    number = (~inside).long().cumsum(-1)
+    edges = input_ids.new_full((*input_ids.shape[:-1], length + 2), length, dtype=torch.long)
+    edges = edges.scatter(-1, torch.where(inside, length + 1, number), torch.where(inside, length, positions))
+    before = torch.where(number == 0, -1, edges.gather(-1, number))
+    return torch.where(inside, before + edges.gather(-1, number + 1) - positions, positions)
+
+
 def reverse_complement_ids(input_ids: torch.Tensor) -> torch.Tensor:
     """Reverse and complement each run of sequence positions in place; special tokens and padding stay put.
 
@@ -220,18 +246,8 @@ def reverse_complement_ids(input_ids: torch.Tensor) -> torch.Tensor:
     >>> reverse_complement_ids(torch.tensor([[2, 5, 5, 6, 3, 0]])).tolist()  # [CLS] A A C [SEP] [PAD]
     [[2, 7, 8, 8, 3, 0]]
     """
-    inside = is_sequence_position(input_ids)
-    length = input_ids.shape[-1]
-    positions = torch.arange(length, device=input_ids.device).expand_as(input_ids)
-    # Each position finds the edges of its run, the n-th left and the next right of it; mirrored inside the run it is
-    # their sum less itself. Edge 0 stands before all. Cumulative sums, since ONNX has no cumulative maximum.
-    number = (~inside).long().cumsum(-1)
-    edges = input_ids.new_full((*input_ids.shape[:-1], length + 2), length, dtype=torch.long)
-    edges = edges.scatter(-1, torch.where(inside, length + 1, number), torch.where(inside, length, positions))
-    before = torch.where(number == 0, -1, edges.gather(-1, number))
-    mirrored = torch.where(inside, before + edges.gather(-1, number + 1) - positions, positions)
     table = torch.tensor(COMPLEMENT_IDS, dtype=input_ids.dtype, device=input_ids.device)
-    return table[input_ids.long()].gather(-1, mirrored)
+    return table[input_ids.long()].gather(-1, mirrored_positions(input_ids))
 
 
 VQDNATokenizer.register_for_auto_class("AutoTokenizer")

@@ -23,9 +23,11 @@ from .finetuning import (
     save_adapted_config,
 )
 from .flops import forward_flops, measured_matrix_rate, model_flops
+from .labelled import labels_of_splits, tokenize_labelled
 from .metrics import codec_metrics, codec_sums, masked_lm_metrics, masked_lm_sums
 from .provenance import RunRecorder, parent_record, read_run
 from .sources import corpus_rows, file_sha256, table_rows
+from .teachers import DistillationTrainer, Teacher
 from .trainer import VQDNATrainer, count_parameters
 
 __all__ = [
@@ -34,8 +36,10 @@ __all__ = [
     "CheckpointError",
     "CodebookMonitor",
     "CorpusArguments",
+    "DistillationTrainer",
     "GracefulInterrupt",
     "RunRecorder",
+    "Teacher",
     "VQDNATrainer",
     "add_lora",
     "codec_metrics",
@@ -46,6 +50,7 @@ __all__ = [
     "find_checkpoint",
     "forward_flops",
     "freeze_codec",
+    "labels_of_splits",
     "list_checkpoints",
     "load_adapter",
     "load_config",
@@ -65,4 +70,5 @@ __all__ = [
     "run_script",
     "save_adapted_config",
     "table_rows",
+    "tokenize_labelled",
 ]

@@ -6,6 +6,7 @@ not. A position is a token, so a nucleotide but for the special tokens; padding 
 s = `codec_stride` everything between the codec's stem and the up-sampling has one position for s nucleotides.
 
     codec      stem 8 k S, joining 2 S C, and 1/s of: blocks 2 c C + 4 e C^2 each, taps 2 Q C D, distances 2 D sum K
+               symmetric levels: the stem and the blocks up to their last tap once more, for the other strand
     decoder    1/s of: projection 2 D C and the blocks again; up-sampling 2 C^2 (s > 1); 2 k C S + 8 k S back to bases
     backbone   1/s of: 2 D H in front, and a layer 2 (4 H^2 + 3 H I) of weights and 4 W H of attention, W = L / s or,
                in a sliding window, at most its width; up-sampling 2 H^2 (s > 1)
@@ -85,6 +86,9 @@ def _encoder(config: VQDNACodecConfig, tapped_share: float = 1.0) -> tuple[float
     stem = 8 * config.stem_kernel_size * config.stem_size + 2 * config.stem_size * width
     taps = tapped_share * config.num_quantizers * 2 * width * dim
     distances = tapped_share * 2 * dim * sum(config.codebook_sizes or ())
+    if config.symmetric_levels:  # the other strand, up to the last level that reads both
+        blocks = (config.tap_positions or ())[config.symmetric_levels - 1] / config.num_blocks * _blocks(config)
+        stem = 2 * stem + blocks
     return stem + (_blocks(config) + taps) / stride, distances / stride
 
 
@@ -92,7 +96,7 @@ def _decoder(config: VQDNACodecConfig) -> float:
     stride, width, dim = config.codec_stride, config.hidden_size, config.codebook_dim
     unstem = 2 * config.stem_kernel_size * (width * config.stem_size + 4 * config.stem_size)
     upsampling = 2 * width**2 if stride > 1 else 0
-    predicted = 2 * config.window_radius + stride if config.objective == "window" else 0
+    predicted = 2 * config.window_radius + stride if config.objective != "reconstruction" else 0
     return (2 * dim * width + _blocks(config) + 2 * dim * 4 * predicted) / stride + upsampling + unstem
 
 

@@ -65,7 +65,9 @@ def codec_sums(inputs: Mapping[str, Tensor], outputs: Any, config: VQDNACodecCon
         "reconstruction_loss": _weighted(outputs.get("reconstruction_loss"), positions),
     }
     sums["commitment_loss"] = _weighted(outputs.get("commitment_loss"), sums["patches"])
-    if config.objective == "window":
+    if outputs.get("distillation_loss") is not None:
+        sums["distillation_loss"] = _weighted(outputs["distillation_loss"], sums["patches"])
+    if config.objective != "reconstruction":
         # Positions without a nucleotide of their own see neighbours too; how many depends on the padding.
         wanted = window_targets(patches.to_grid(targets, IGNORED), config.window_radius, patches.stride)
         logits = outputs["window_logits"].float()
@@ -103,6 +105,8 @@ def codec_metrics(sums: Sums) -> dict[str, float]:
         "reconstruction_loss": sums["reconstruction_loss"].item() / positions,
         "commitment_loss": sums["commitment_loss"].item() / max(sums["patches"].item(), 1.0),
     }
+    if "distillation_loss" in sums:
+        metrics["distillation_loss"] = sums["distillation_loss"].item() / max(sums["patches"].item(), 1.0)
     if "window_loss" in sums:
         wanted = max(sums["window_positions"].item(), 1.0)
         metrics["window_loss"] = sums["window_loss"].item() / wanted
