@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from vqdna_hf import VQDNACodecConfig, VQDNACodecModel, VQDNAConfig, VQDNAForMaskedLM, reverse_complement_ids
+from vqdna_hf import (
+    HierarchicalResidualQuantizer,
+    VQDNACodecConfig,
+    VQDNACodecModel,
+    VQDNAConfig,
+    VQDNAForMaskedLM,
+    reverse_complement_ids,
+)
 from vqdna_hf.model.tokenization_vqdna import mirrored_positions
 
 SIZES: dict[str, Any] = {
@@ -153,6 +160,24 @@ def test_a_codec_without_its_teacher_answers_but_does_not_train() -> None:
     assert model.eval()(ids).distillation_loss is None
     with pytest.raises(ValueError, match="trains on a teacher's features"):
         model.train()(ids)
+
+
+def test_the_sum_of_levels_is_plain_residual_quantization() -> None:
+    torch.manual_seed(0)
+    quantizer = HierarchicalResidualQuantizer([8, 16], 4, level_fusion="sum").train()
+    taps = [torch.randn(2, 9, 4, requires_grad=True) for _ in range(2)]
+    quantizer(taps)
+    quantizer.eval()
+    output = quantizer(taps)
+    coarse, fine = (book.embed for book in quantizer.codebooks)
+    first = torch.cdist(taps[0], coarse).argmin(-1)
+    second = torch.cdist(taps[1] - coarse[first], fine).argmin(-1)
+    assert torch.equal(output.codes, torch.stack([first, second], 1))
+    torch.testing.assert_close(output.quantized, coarse[first] + fine[second])
+    torch.testing.assert_close(quantizer.lookup(output.codes), coarse[first] + fine[second])
+    assert torch.equal(quantizer.encode(taps), output.codes)
+    output.quantized.sum().backward()
+    assert all(torch.equal(tap.grad, torch.ones_like(tap)) for tap in taps)  # straight through, each level whole
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ class VQDNACodecConfig(PreTrainedConfig):
         symmetric_levels: how many levels, from the coarsest, have codes that do not know their strand: those of the
             reverse complement are the same, mirrored. Their latents are the mean over both strands, so blocks up to
             the last such tap run twice; for `codec_stride` 1 *(ours)*.
+        level_fusion: a position's code vector is the `"mean"` over levels, the paper's, or the `"sum"`; see
+            `HierarchicalResidualQuantizer`.
         codebook_dim: width of a code vector, shared by the levels.
         decay: of the codebooks' moving averages *(open)*.
         dead_code_threshold: an entry used less than this share of an even share is re-seeded; 0 never *(open)*.
@@ -131,6 +133,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     codebook_sizes: list[int] | None = None
     tap_positions: list[int] | None = None
     symmetric_levels: int = 0
+    level_fusion: Literal["mean", "sum"] = "mean"
     codebook_dim: int = 384
     decay: float = 0.99
     dead_code_threshold: float | int = 0.03

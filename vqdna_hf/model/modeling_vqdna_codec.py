@@ -164,7 +164,11 @@ class VQDNACodecEncoder(nn.Module):
             nn.Linear(config.hidden_size, config.codebook_dim) for _ in config.tap_positions or ()
         )
         self.quantizer = HierarchicalResidualQuantizer(
-            config.codebook_sizes or [], config.codebook_dim, config.decay, float(config.dead_code_threshold)
+            config.codebook_sizes or [],
+            config.codebook_dim,
+            config.decay,
+            float(config.dead_code_threshold),
+            config.level_fusion,
         )
 
     def taps(self, patches: Patches, hidden_states: list[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:

@@ -555,6 +555,8 @@ class HierarchicalResidualQuantizer(nn.Module):
         codebook_sizes: K of each level, coarse to fine.
         codebook_dim: D, shared by the levels.
         decay, dead_code_threshold: see `Codebook`.
+        level_fusion: `"mean"`, as above, or `"sum"`: H(n) = Z(n) - e(M(n-1)) and the output is the sum, which for two
+            levels is plain residual quantization.
 
     Example:
 
@@ -570,8 +572,10 @@ class HierarchicalResidualQuantizer(nn.Module):
         codebook_dim: int,
         decay: float = 0.99,
         dead_code_threshold: float = 0.03,
+        level_fusion: str = "mean",
     ) -> None:
         super().__init__()
+        self.level_fusion = level_fusion
         self.codebooks = nn.ModuleList(
             VectorQuantizer(size, codebook_dim, decay, dead_code_threshold) for size in codebook_sizes
         )
@@ -603,7 +607,7 @@ class HierarchicalResidualQuantizer(nn.Module):
         codes, quantized, losses = _quantize(batch, flat, flat_mask, update, return_loss)
         return QuantizerOutput(
             _by_sequence(codes, mask, taps[0].shape[:-1]),
-            quantized.view(taps[0].shape),
+            self._fused(quantized.view(taps[0].shape)),
             losses.mean() if return_loss else None,
         )
 
@@ -630,10 +634,15 @@ class HierarchicalResidualQuantizer(nn.Module):
     def _flat(self, taps: Sequence[Tensor]) -> list[Tensor]:
         if len(taps) != len(self.codebooks):
             raise ValueError(f"{len(self.codebooks)} codebooks need as many taps, got {len(taps)}")
-        return [tap.reshape(-1, tap.shape[-1]) for tap in taps]
+        flat = [tap.reshape(-1, tap.shape[-1]) for tap in taps]
+        # Halved, the 2 Z(n) of the mean is the Z(n) of the sum, and the sum is Q times the mean.
+        return flat if self.level_fusion == "mean" else [flat[0], *(tap / 2 for tap in flat[1:])]
+
+    def _fused(self, mean: Tensor) -> Tensor:
+        return mean if self.level_fusion == "mean" else mean * len(self.codebooks)
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Turn codes (B, Q, L) into fp32 vectors (B, L, D): the mean over levels; `NO_CODE` becomes zeros.
+        """Turn codes (B, Q, L) into fp32 vectors (B, L, D), mean or sum over levels; `NO_CODE` becomes zeros.
 
         Raises:
             ValueError: on another number of levels, or a code that its codebook does not have.
@@ -651,7 +660,7 @@ class HierarchicalResidualQuantizer(nn.Module):
         total = levels[0][1].lookup(levels[0][0])
         for level_codes, codebook in levels[1:]:
             total = total + codebook.lookup(level_codes)
-        return total / len(levels)
+        return self._fused(total / len(levels))
 
 
 def _by_sequence(codes: Tensor, mask: Tensor | None, shape: torch.Size) -> Tensor:
