@@ -1,0 +1,284 @@
+"""Does the learned vocabulary earn its place? Trains and measures everything that a study names, resumably.
+
+    python benchmarks/compare_vocabularies.py codecs                 # vocabularies by themselves
+    python benchmarks/compare_vocabularies.py models                 # models on them, and baselines, fine-tuned on GUE
+    python benchmarks/compare_vocabularies.py codecs --only window-4 --seeds 1 2
+
+A study is a YAML in benchmarks/studies/. Trained models go to `--work`, records (one JSON a run) to
+benchmarks/results/evaluation/; what is there already is not made again, so that an interrupted study goes on where it
+was. `python benchmarks/make_results.py` then makes docs/results.md of all records.
+"""
+
+import argparse
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vqdna_hf.evaluation.gue import evaluate_gue
+from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
+from vqdna_hf.evaluation.probe import probe_sets
+from vqdna_hf.evaluation.records import write_record
+from vqdna_hf.evaluation.vocabularies import KmerVocabulary
+from vqdna_hf.evaluation.vocabulary import bases_of_training, measure_vocabulary
+from vqdna_hf.training import run_script
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "evaluation"
+TRAINED = "train_results.json"
+
+
+def data_folder() -> Path:
+    """Where the real data lie.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    folder = Path(os.environ.get("VQDNA_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder: let VQDNA_DATA name the data that the studies are about")
+    return folder
+
+
+@dataclass
+class Study:
+    """A study's YAML, and where its trained models go.
+
+    Attributes:
+        name: of the YAML.
+        values: what it says.
+        work: folder of trained models; they are named by study entry and seed.
+        results: folder of the study's records.
+        extra: more flags for training scripts, such as a smaller --max_steps; the commands in records name them.
+    """
+
+    name: str
+    values: dict[str, Any]
+    work: Path
+    results: Path
+    extra: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, name: str, work: Path, results: Path, extra: list[str]) -> "Study":
+        """Read benchmarks/studies/NAME.yaml, or the YAML at a path."""
+        path = Path(name) if name.endswith((".yaml", ".yml")) else ROOT / "benchmarks" / "studies" / f"{name}.yaml"
+        if not path.is_file():
+            known = sorted(found.stem for found in (ROOT / "benchmarks" / "studies").glob("*.yaml"))
+            raise ValueError(f"{path}: no such study; there are {', '.join(known)}, or give the path of a YAML")
+        return cls(name, yaml.safe_load(path.read_text()), work, results / path.stem, extra)
+
+    def command(self, entry: str, seed: int) -> str:
+        """What makes a record again."""
+        words = ["python benchmarks/compare_vocabularies.py", self.name, "--only", entry, "--seeds", str(seed)]
+        return " ".join([*words, *self.extra])
+
+    @property
+    def entries(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By name of entry: its section, and what it changes."""
+        sections = self.values["entries"].items()
+        return {name: (section, values) for section, entries in sections for name, values in entries.items()}
+
+    def paths(self, key: str) -> list[str]:
+        """Files of the data that a key of the study names by patterns."""
+        patterns = [str(data_folder() / pattern) for pattern in self.values[key]]
+        found = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+        if missing := [pattern for pattern in patterns if not glob.glob(pattern)]:
+            raise ValueError(f"{self.name}: {key}: nothing matches {', '.join(missing)}")
+        return found
+
+    def run(self, script: str, stage: str, folder: Path, **flags: Any) -> Path:
+        """Train with one of the example scripts, unless it is done; an interrupted training goes on."""
+        if (folder / TRAINED).is_file():
+            return folder
+        recipe = ROOT / "examples" / "recipes" / self.values["recipe"] / f"{stage}.yaml"
+        words = [sys.executable, str(ROOT / "examples" / f"{script}.py"), str(recipe)]
+        flags |= {"train_files": self.paths("train_files"), "validation_files": self.paths("validation_files")}
+        flags |= {"output_dir": folder, "disable_tqdm": True, "overwrite_output_dir": True}
+        for flag, value in flags.items():
+            words.append(f"--{flag}")
+            words += [str(item) for item in value] if isinstance(value, list) else [_word(value)]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        log = folder.parent / f"{folder.name}.log"
+        with log.open("w") as stream:
+            code = subprocess.run([*words, *self.extra], stdout=stream, stderr=stream, check=False).returncode
+        if code:
+            raise ValueError(f"training failed, exit code {code}; see {log}: {log.read_text()[-400:]}")
+        print(f"{folder}: trained in {time.perf_counter() - start:.0f} s", flush=True)
+        return folder
+
+
+def _word(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def seconds_of(*folders: Path) -> float:
+    """Wall time of training, from what the scripts wrote."""
+    return sum(json.loads((folder / TRAINED).read_text())["train_runtime"] for folder in folders)
+
+
+class Codecs:
+    """Vocabularies of the codecs study, made when they are asked for."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def codec(self, name: str, seed: int) -> Path:
+        """Stage 1, the folder of a trained codec."""
+        if name not in self.study.entries:
+            raise ValueError(f"{name}: no such codec in the study {self.study.name}")
+        changes = dict(self.study.entries[name][1])
+        teacher = changes.pop("teacher", None)
+        recipe = ROOT / "examples" / "recipes" / self.study.values["recipe"] / "codec.yaml"
+        config = {**yaml.safe_load(recipe.read_text())["codec_config"], **changes}
+        flags: dict[str, Any] = {"codec_config": config, "seed": seed}
+        if teacher is not None:
+            config["objective"] = "distillation"
+            flags["teacher"] = self.model(teacher, seed)
+        return self.study.run("run_codec", "codec", self.study.work / "codec" / name / f"seed-{seed}", **flags)
+
+    def model(self, name: str, seed: int) -> Path:
+        """Stage 2 on it, the teacher of the next vocabulary."""
+        folder = self.study.work / "teacher" / name / f"seed-{seed}"
+        return self.study.run("run_mlm", "mlm", folder, codec_path=self.codec(name, seed), seed=seed)
+
+    def measure(self, name: str, seed: int) -> None:
+        """One record of kind `codec`, unless it is there."""
+        path = self.study.results / f"{name}-seed-{seed}.json"
+        if path.is_file():
+            return
+        section, changes = self.study.entries[name]
+        folder = self.codec(name, seed)
+        chosen, data = self.study.values["measure"], data_folder()
+        start = time.perf_counter()
+        results = measure_vocabulary(
+            folder,
+            genome=data / chosen["genome"],
+            annotation=[data / annotation for annotation in chosen["annotation"]],
+            gue=data / chosen["gue"],
+            parts=chosen.get("parts"),
+            seed=seed,
+        )
+        results |= {"section": section, "changes": changes}
+        write_record(
+            path,
+            kind="codec",
+            name=name,
+            results=results,
+            command=self.study.command(name, seed),
+            seeds=[seed],
+            bases_seen=bases_of_training(folder),
+            seconds=seconds_of(folder) + time.perf_counter() - start,
+        )
+        print(f"{path}: measured in {time.perf_counter() - start:.0f} s", flush=True)
+
+    def control(self, name: str, k: int, seed: int) -> None:
+        """The same probe on k-mers: what a learned vocabulary has to beat."""
+        path = self.study.results / f"{name}-seed-{seed}.json"
+        if path.is_file():
+            return
+        start = time.perf_counter()
+        sets = read_sets(find_sets(data_folder() / self.study.values["measure"]["gue"]).choose(None))
+        results = {"section": "control", "sizes": [4**k], "probe": probe_sets(KmerVocabulary(k), sets, seed=seed)}
+        write_record(
+            path,
+            kind="codec",
+            name=name,
+            results=results,
+            command=self.study.command(name, seed),
+            seeds=[seed],
+            seconds=time.perf_counter() - start,
+        )
+        print(f"{path}: measured in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+class Models:
+    """Models of the models study: pre-trained alike, fine-tuned alike."""
+
+    def __init__(self, study: Study, codecs: Codecs) -> None:
+        self.study, self.codecs = study, codecs
+
+    def pretrained(self, name: str) -> Path:
+        """Stage 2 of an entry; the seeds of the study are those of fine-tuning."""
+        changes = dict(self.study.entries[name][1])
+        folder = self.study.work / "model" / name
+        flags: dict[str, Any] = {"model_config": self.study.values["model_config"], "seed": 0}
+        first = next(iter(self.study.entries.values()))[1]["codec"]
+        if codec := changes.pop("codec", None):
+            codec_path = self.codecs.codec(codec, 0)
+            return self.study.run("run_mlm", "mlm", folder, codec_path=codec_path, **flags, **changes)
+        like = self.codecs.codec(first, 0)
+        return self.study.run("run_baseline", "mlm", folder, vocabulary=name, like=like, **flags, **changes)
+
+    def measure(self, name: str, seeds: list[int]) -> None:
+        """A record of kind `pretraining`, and one of kind `gue` for each set and seed, unless they are there."""
+        section, changes = self.study.entries[name]
+        folder = self.pretrained(name)
+        path = self.study.results / name / "pretraining.json"
+        if not path.is_file():
+            evaluated = folder / "eval_results.json"
+            write_record(
+                path,
+                kind="pretraining",
+                name=name,
+                results={
+                    "section": section,
+                    "changes": changes,
+                    "evaluation": json.loads(evaluated.read_text()) if evaluated.is_file() else {},
+                },
+                command=self.study.command(name, 0),
+                seeds=[0],
+                bases_seen=bases_of_training(folder),
+                seconds=seconds_of(folder),
+            )
+        evaluate_gue(
+            folder,
+            data_folder() / "gue",
+            self.study.results / name / "gue",
+            sets=self.study.values["sets"],
+            protocol=self.study.values["protocol"],
+            seeds=seeds,
+            say=lambda text: print(text, flush=True),
+        )
+
+
+def main() -> int:
+    """Make what is missing of a study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="codecs, models, or the path of a YAML like theirs")
+    parser.add_argument("--only", nargs="+", metavar="ENTRY", help="entries or sections of the study; default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the study")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "study", help="folder of trained models")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of records, with one for each study")
+    args, extra = parser.parse_known_args()  # what is left goes to the training scripts, e.g. --max_steps 2
+
+    study = Study.read(args.study, args.work, args.results, extra)
+    about_codecs = study.values.get("codecs")  # of models: the study that has their codecs
+    codecs = Codecs(study if about_codecs is None else Study.read(about_codecs, args.work, args.results, extra))
+    chosen = [name for name, (section, _) in study.entries.items() if not args.only or {name, section} & set(args.only)]
+    if unknown := set(args.only or ()) - set(study.entries) - {section for section, _ in study.entries.values()}:
+        raise ValueError(
+            f"{', '.join(sorted(unknown))}: no such entry or section; there are {', '.join(study.entries)}"
+        )
+    seeds = args.seeds or study.values["seeds"]
+    for name in chosen:
+        if about_codecs is not None:
+            Models(study, codecs).measure(name, seeds)
+            continue
+        for seed in seeds:
+            if study.entries[name][0] == "control":
+                codecs.control(name, study.entries[name][1]["kmer"], seed)
+            else:
+                codecs.measure(name, seed)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,163 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""The studies of vocabularies and the page that is made of their records, at sizes that say nothing of biology."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from example_scripts import TINY_CODEC, TINY_MODEL
+
+from vqdna_hf.data import simulate_fasta, simulate_promoters
+from vqdna_hf.evaluation.records import read_records, write_record
+from vqdna_hf.training import run_script
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import compare_vocabularies
+import make_results
+
+BENCHMARKS = Path(make_results.__file__).parent
+
+
+def run(monkeypatch: pytest.MonkeyPatch, data: Path, *words: str) -> int:
+    """Run the studies' command in this process; the trainings have their own."""
+    monkeypatch.setenv("VQDNA_DATA", str(data))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    monkeypatch.setattr(sys, "argv", ["compare_vocabularies.py", *words])
+    with pytest.raises(SystemExit) as exit_info:
+        run_script(compare_vocabularies.main)
+    assert isinstance(exit_info.value.code, int)
+    return exit_info.value.code
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with two genomes, one annotated, and one labelled set."""
+    folder = tmp_path_factory.mktemp("data")
+    simulate_fasta(folder / "train.fa", num_bases=6_000, num_contigs=4, seed=0)
+    simulate_fasta(folder / "other.fa", num_bases=9_000, num_contigs=2, seed=1)
+    name = (folder / "other.fa").read_text().split()[0][1:]
+    (folder / "other.gff3").write_text(
+        f"##gff-version 3\n{name}\t.\tgene\t101\t1300\t.\t+\t.\tID=g\n"
+        f"{name}\t.\tmRNA\t101\t1300\t.\t+\t.\tID=t;Parent=g\n"
+        + "".join(
+            f"{name}\t.\t{kind}\t{start}\t{end}\t.\t+\t{'0' if kind == 'CDS' else '.'}\tParent=t\n"
+            for start, end in ((101, 400), (801, 1300))
+            for kind in ("exon", "CDS")
+        )
+    )
+    simulate_promoters(folder / "gue" / "prom" / "prom_core_all", num_train=32, num_dev=8, num_test=10, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A study of codecs and one of models on them, like those of the project."""
+    folder = tmp_path_factory.mktemp("studies")
+    shared: dict[str, Any] = {
+        "recipe": "tiny", "train_files": ["train.fa"], "validation_files": ["other.fa"], "seeds": [0],
+    }  # fmt: skip
+    codec = {**TINY_CODEC, "objective": "window"}
+    codecs = {
+        "measure": {
+            "genome": "other.fa",
+            "annotation": ["other.gff3"],
+            "gue": "gue",
+            "parts": ["reconstruction", "usage", "kmers", "strand", "stability", "annotation", "probe"],
+        },
+        "entries": {
+            "control": {"2-mers": {"kmer": 2}},
+            "objective": {"window": codec, "distilled": {**codec, "teacher": "window"}},
+        },
+    }
+    models = {
+        "codecs": str(folder / "codecs.yaml"),
+        "model_config": {**TINY_MODEL, "intermediate_size": 64},
+        "protocol": "cpu",
+        "sets": ["prom/prom_core_all"],
+        "entries": {"vocabulary": {"hrq": {"codec": "window"}, "3mer": {}}},
+    }
+    (folder / "codecs.yaml").write_text(yaml.safe_dump(shared | codecs, sort_keys=False))
+    (folder / "models.yaml").write_text(yaml.safe_dump(shared | models, sort_keys=False))
+    return folder
+
+
+def test_a_study_trains_measures_and_goes_on_where_it_was(
+    data: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results"), "--max_steps", "2"]
+    words += ["--window", "32", "--max_eval_windows", "8", "--logging_steps", "1"]
+    assert run(monkeypatch, data, str(studies / "codecs.yaml"), *words) == 0
+    records = {record["name"]: record for record in read_records(tmp_path / "results" / "codecs", "codec")}
+    assert list(records) == ["2-mers", "distilled", "window"]
+    assert records["distilled"]["results"]["codec"]["objective"] == "distillation"
+    assert records["window"]["bases_seen"] == 2 * 64 * 32
+    assert records["window"]["command"].startswith("python benchmarks/compare_vocabularies.py ")
+    assert "--only window --seeds 0 --max_steps 2" in records["window"]["command"]
+    assert len(records["2-mers"]["results"]["probe"]) == 1
+
+    (tmp_path / "results" / "codecs" / "distilled-seed-0.json").unlink()
+    capsys.readouterr()
+    assert run(monkeypatch, data, str(studies / "codecs.yaml"), *words) == 0
+    said = capsys.readouterr().out
+    assert "distilled" in said
+    assert "trained" not in said  # models are there; one record was not
+    assert "window-seed-0" not in said
+
+    assert run(monkeypatch, data, str(studies / "models.yaml"), *words, "--seeds", "0") == 0
+    kinds = {(record["kind"], record["name"]) for record in read_records(tmp_path / "results" / "models")}
+    assert {("pretraining", "hrq"), ("pretraining", "3mer")} <= kinds
+    assert sum(kind == "gue" for kind, _ in kinds) >= 1
+
+    page = make_results.results_page(tmp_path / "results")
+    for expected in ("### Controls", "### Objectives", "| distilled |", "## Models on them", "| 3mer |", "set by set"):
+        assert expected in page, page
+
+
+def test_what_a_study_cannot_do_is_one_line(
+    data: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        (["no-such"], "no such study; there are codecs, models"),
+        ([str(studies / "codecs.yaml"), "--only", "nothing"], "no such entry or section; there are 2-mers"),
+    ):
+        assert run(monkeypatch, data, *words, "--work", str(tmp_path)) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert message in error
+
+
+def test_the_page_tells_means_over_seeds_and_what_it_cost(tmp_path: Path) -> None:
+    for seed, value in ((0, 0.40), (1, 0.50)):
+        write_record(
+            tmp_path / "codecs" / f"4-mers-seed-{seed}.json",
+            kind="codec",
+            name="4-mers",
+            command=f"python benchmarks/compare_vocabularies.py codecs --only 4-mers --seeds {seed}",
+            seeds=[seed],
+            seconds=30.0,
+            results={
+                "section": "control",
+                "sizes": [256],
+                "probe": {"tf/0": {"bag": {"matthews_correlation": value}}},
+            },
+        )
+    page = make_results.results_page(tmp_path)
+    assert "| 4-mers | 256 |" in page
+    assert "45.0 ± 7.1" in page
+    assert "seeds 0, 1; 1 minutes in all" in page
+    assert make_results.results_page(tmp_path / "codecs") == make_results.HEAD  # no section has records there
+
+
+def test_the_page_is_what_the_records_give() -> None:
+    assert make_results.PAGE.read_text() == make_results.results_page()
+
+
+def test_every_record_of_the_project_names_its_command() -> None:
+    for record in read_records(make_results.RECORDS):
+        assert record["command"].startswith(("python benchmarks/", "python examples/", "vqdna "))
+        assert str(json.dumps(record)).count("/work/") == 0
