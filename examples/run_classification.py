@@ -21,15 +21,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, TrainingArguments, set_seed
 
 from vqdna_hf import VQDNAConfig, VQDNAForSequenceClassification, build_tokenizer
-from vqdna_hf.data import (
-    LabelledSequences,
-    check_class_labels,
-    check_float_labels,
-    check_labels_known,
-    find_split_files,
-    number_of_labels,
-    read_labelled,
-)
+from vqdna_hf.data import LabelledSequences, find_split_files, read_labelled
 from vqdna_hf.evaluation import classification_metrics, regression_metrics
 from vqdna_hf.hub import write_json, write_text
 from vqdna_hf.training import (
@@ -40,12 +32,14 @@ from vqdna_hf.training import (
     count_parameters,
     find_checkpoint,
     freeze_codec,
+    labels_of_splits,
     load_config,
     load_pretrained,
     parse_arguments,
     random_initialization,
     run_script,
     table_rows,
+    tokenize_labelled,
 )
 
 logger = logging.getLogger(__name__)
@@ -162,35 +156,6 @@ def known_labels(path: str) -> int | None:
     return None if is_adapter else load_config(VQDNAConfig, path).num_labels
 
 
-def read_labels(
-    splits: dict[str, LabelledSequences], regression: bool, num_labels: int | None
-) -> tuple[dict[str, list], int]:
-    """The labels of each split, checked, and the number of outputs: the training set's, if it is not given."""
-    if regression:
-        return {split: check_float_labels(data.labels or [], data.path) for split, data in splits.items()}, 1
-    labels = {split: check_class_labels(data.labels or [], data.path) for split, data in splits.items()}
-    if num_labels is None:
-        reference = "train" if "train" in labels else next(iter(labels))
-        num_labels = number_of_labels(labels[reference], splits[reference].path)
-    for split, data in splits.items():
-        check_labels_known(labels[split], num_labels, data.path)
-    return labels, num_labels
-
-
-def tokenize(data: LabelledSequences, labels: list, tokenizer: Any, max_length: int, truncate: bool) -> Dataset:
-    """One row a sequence: input_ids, attention_mask, labels."""
-    if max_length < (least := 3 if data.pairs is None else 5):
-        raise ValueError(f"--model_max_length {max_length} leaves no room: at least {least}, special tokens included")
-    encoded = tokenizer(data.sequences, data.pairs, truncation=truncate, max_length=max_length)
-    for row, ids in enumerate(encoded["input_ids"], start=1):
-        if len(ids) > max_length:
-            raise ValueError(
-                f"{data.path}, row {row}: {len(ids)} tokens, special tokens included, and at most {max_length} are "
-                "read: raise --model_max_length (if the model reads that much), or cut with --truncate"
-            )
-    return Dataset.from_dict({**encoded, "labels": labels})
-
-
 def make_datasets(
     splits: dict[str, LabelledSequences], labels: dict[str, list], tokenizer: Any, args: DataArguments, seed: int
 ) -> dict[str, Dataset]:
@@ -198,7 +163,7 @@ def make_datasets(
     most = {"train": args.max_train_samples, "dev": args.max_eval_samples}
     datasets = {}
     for split, data in splits.items():
-        dataset = tokenize(data, labels[split], tokenizer, tokenizer.model_max_length, args.truncate)
+        dataset = tokenize_labelled(data, labels[split], tokenizer, tokenizer.model_max_length, args.truncate)
         if number := most.get(split):
             dataset = dataset.shuffle(seed=seed).select(range(min(number, len(dataset))))
         datasets[split] = dataset
@@ -272,7 +237,7 @@ def main() -> int:
         logger.warning("no dev set: the last checkpoint is kept")
         args.load_best_model_at_end, args.eval_strategy = False, type(args.eval_strategy)("no")
     trained_on = None if args.do_train else known_labels(model_args.model_name_or_path)
-    labels, num_labels = read_labels(splits, regression, trained_on)
+    labels, num_labels = labels_of_splits(splits, regression, trained_on)
     tokenizer = build_tokenizer()
     sample = tokenizer(next(iter(splits.values())).sequences[:256], padding=True, return_tensors="pt")["input_ids"]
     model = load_model(model_args, num_labels, data_args.problem_type, sample, args.do_train)

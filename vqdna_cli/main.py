@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vqdna_cli import corpus, embedding, hub, mutation, prediction, sequences, stages, variation
+from vqdna_cli import corpus, embedding, evaluation, hub, mutation, prediction, report, sequences, stages, variation
 
 app = typer.Typer(
     name="vqdna",
@@ -48,7 +48,7 @@ def _start(
         print(context.get_help())
 
 
-for module in (sequences, embedding, prediction, variation, mutation, corpus, stages, hub):
+for module in (sequences, embedding, prediction, variation, mutation, corpus, stages, evaluation, report, hub):
     module.register(app)
 
 

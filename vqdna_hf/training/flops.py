@@ -86,10 +86,11 @@ def _encoder(config: VQDNACodecConfig, tapped_share: float = 1.0) -> tuple[float
     stem = 8 * config.stem_kernel_size * config.stem_size + 2 * config.stem_size * width
     taps = tapped_share * config.num_quantizers * 2 * width * dim
     distances = tapped_share * 2 * dim * sum(config.codebook_sizes or ())
-    if config.symmetric_levels:  # the other strand, up to the last level that reads both
-        blocks = (config.tap_positions or ())[config.symmetric_levels - 1] / config.num_blocks * _blocks(config)
-        stem = 2 * stem + blocks
-    return stem + (_blocks(config) + taps) / stride, distances / stride
+    other_strand = 0.0
+    if config.symmetric_levels:  # up to the last level that reads both
+        share = (config.tap_positions or ())[config.symmetric_levels - 1] / config.num_blocks
+        other_strand = stem + share * _blocks(config)
+    return other_strand + stem + (_blocks(config) + taps) / stride, distances / stride
 
 
 def _decoder(config: VQDNACodecConfig) -> float:

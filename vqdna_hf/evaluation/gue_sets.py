@@ -1,0 +1,258 @@
+# Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
+"""Folders in the layout of GUE: which sets are there and complete, and all checked before anything is trained."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqdna_hf.data import LabelledSequences, encode_sequence, find_split_files, read_labelled, read_table
+from vqdna_hf.data.accessions import file_sha256
+from vqdna_hf.evaluation.gue_protocol import GUE_SIZES, group_of
+from vqdna_hf.training import labels_of_splits
+
+__all__ = ["FoundSets", "GueSet", "find_sets", "read_set", "read_sets"]
+
+SPLITS = ("train", "dev", "test")
+_ALIASES = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev", "val": "dev", "test": "test"}
+_ENDINGS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
+_LABELS = ("label", "labels")
+_MAX_PROBLEMS = 6
+
+
+@dataclass(frozen=True)
+class FoundSets:
+    """The sets below a folder.
+
+    Args:
+        root: where was looked.
+        complete: folders by the name of the set, such as `tf/0`.
+        missing: of the other sets, the splits that are not there.
+
+    Example:
+
+    >>> FoundSets("gue", {"tf/0": "gue/tf/0"}, {"EMP/H3": ["train"]}).describe()
+    'complete: tf/0; incomplete: EMP/H3 (no train)'
+    """
+
+    root: str
+    complete: dict[str, str]
+    missing: dict[str, list[str]]
+
+    def describe(self) -> str:
+        """Both in one line."""
+        lacks = ", ".join(f"{name} (no {', no '.join(splits)})" for name, splits in self.missing.items())
+        return f"complete: {', '.join(self.complete) or 'none'}" + (f"; incomplete: {lacks}" if lacks else "")
+
+    def choose(self, names: Sequence[str] | None) -> dict[str, str]:
+        """The folders of the sets that are asked for; of all complete ones, if none is named.
+
+        Raises:
+            ValueError: if one is not there or incomplete, or no set is complete; it says what there is.
+        """
+        if not names:
+            if not self.complete:
+                raise ValueError(f"{self.root}: no set has train, dev and test: {self.describe()}")
+            return dict(self.complete)
+        there = [*self.complete, *self.missing]
+        wanted = dict.fromkeys(_full_name(name, there) for name in names)
+        lacking = [f"{name} has no {', no '.join(self.missing[name])}" for name in wanted if name in self.missing]
+        lacking += [f"there is no {name}" for name in wanted if name not in there]
+        if lacking:
+            raise ValueError(f"{self.root}: {'; '.join(lacking)}; {self.describe()}")
+        return {name: self.complete[name] for name in wanted}
+
+
+@dataclass(frozen=True, eq=False)
+class GueSet:
+    """One set, read and checked.
+
+    Args:
+        name: such as `tf/0`.
+        splits: `train`, `dev`, `test`.
+        labels: of each split, one a sequence.
+        num_labels: classes.
+        overlap: (test,) bool, True where the very sequence (or pair) also stands in train.
+
+    Example:
+
+    >>> train = LabelledSequences(["ACG", "TTA"], None, ["0", "1"], "train.csv")
+    >>> test = LabelledSequences(["acg", "GGG"], None, ["0", "1"], "test.csv")
+    >>> splits = {"train": train, "dev": train, "test": test}
+    >>> labels = {"train": [0, 1], "dev": [0, 1], "test": [0, 1]}
+    >>> GueSet("own", splits, labels, 2).overlap.tolist()
+    [True, False]
+    """
+
+    name: str
+    splits: dict[str, LabelledSequences]
+    labels: dict[str, list[int]]
+    num_labels: int
+    overlap: NDArray[np.bool_] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        train = set(_keys(self.splits["train"]))
+        object.__setattr__(self, "overlap", np.array([key in train for key in _keys(self.splits["test"])]))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sequences in each split."""
+        return {split: len(data) for split, data in self.splits.items()}
+
+    @property
+    def is_gue(self) -> bool:
+        """Whether name and sizes are those of a set of GUE."""
+        return GUE_SIZES.get(self.name) == tuple(self.sizes[split] for split in SPLITS)
+
+    def identity(self) -> dict[str, str]:
+        """A checksum of each split's file."""
+        return {split: file_sha256(data.path) for split, data in self.splits.items()}
+
+    def mean_bases(self) -> float:
+        """Nucleotides of a training sequence (or pair), on average."""
+        data = self.splits["train"]
+        return float(np.mean([len(text) for text in data.sequences])) + (
+            float(np.mean([len(text) for text in data.pairs])) if data.pairs else 0.0
+        )
+
+
+def find_sets(root: str | PathLike) -> FoundSets:
+    """Look for sets: a folder of GUE (`tf/0`, `prom/prom_core_all`, ...), a part of it, or one set's own folder.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        ValueError: if there is no such folder, or no table of a split anywhere below it.
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "tf" / "0"
+    >>> folder.mkdir(parents=True)
+    >>> for split in ("train", "test"):
+    ...     (folder / f"{split}.csv").touch()
+    >>> find_sets(folder.parent).missing  # named as in GUE, wherever one begins
+    {'tf/0': ['dev']}
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder (in {Path.cwd()}): give that of GUE, or of a set in its layout")
+    complete: dict[str, str] = {}
+    missing: dict[str, list[str]] = {}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
+        present = {split for name in files if (split := _split_of(name))}
+        if not present:
+            continue
+        name = _name_of(Path(folder), root)
+        if name in complete | missing:
+            raise ValueError(f"{root}: two folders are the set {name} ({folder} is one): give one of them")
+        if lacking := [split for split in SPLITS if split not in present]:
+            missing[name] = lacking
+        else:
+            complete[name] = folder
+    if not complete and not missing:
+        raise ValueError(f"{root}: holds no set: a set is a folder with train.csv, dev.csv and test.csv")
+    return FoundSets(str(root), dict(sorted(complete.items())), dict(sorted(missing.items())))
+
+
+def read_set(name: str, folder: str | PathLike) -> GueSet:
+    """Read one set and check it.
+
+    Args:
+        name: what it is called.
+        folder: with three tables, header `sequence,label`, or three columns for pairs.
+
+    Raises:
+        ValueError: on the first thing that is wrong with it; it names file and row.
+
+    Example:
+
+    >>> import tempfile
+    >>> read_set("own", tempfile.mkdtemp())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ...: no train file (train.csv, train.tsv or train.parquet): found nothing
+    """
+    files = find_split_files(folder)
+    if lacking := [split for split in SPLITS if split not in files]:
+        raise ValueError(f"{folder}: no {', no '.join(lacking)}: a set has train, dev and test")
+    splits = {split: read_labelled(files[split], label_column=_label_column(files[split])) for split in SPLITS}
+    with_pairs = [split for split in SPLITS if splits[split].pairs is not None]
+    if 0 < len(with_pairs) < len(SPLITS):
+        others = [split for split in SPLITS if split not in with_pairs]
+        raise ValueError(
+            f"{folder}: {', '.join(with_pairs)} has pairs of sequences and {', '.join(others)} has not: "
+            "all splits need the same columns"
+        )
+    labels, num_labels = labels_of_splits(splits)
+    return GueSet(name, splits, labels, num_labels)
+
+
+def read_sets(folders: dict[str, str]) -> list[GueSet]:
+    """Read and check all sets; whatever is wrong with any of them is said at once.
+
+    Args:
+        folders: by the name of the set, from `FoundSets.choose`.
+
+    Raises:
+        ValueError: with one problem for each set that has one.
+
+    Example:
+
+    >>> read_sets({})
+    []
+    """
+    sets, problems = [], []
+    for name, folder in folders.items():
+        try:
+            sets.append(read_set(name, folder))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        more = f"; and {len(problems) - _MAX_PROBLEMS} more sets" if len(problems) > _MAX_PROBLEMS else ""
+        raise ValueError(f"nothing was trained: {'; '.join(problems[:_MAX_PROBLEMS])}{more}")
+    return sets
+
+
+def _split_of(name: str) -> str | None:
+    stem, dot, ending = name.lower().partition(".")
+    return _ALIASES.get(stem) if dot + ending in _ENDINGS else None
+
+
+def _name_of(folder: Path, root: Path) -> str:
+    """As GUE calls it, if it does; else the path from the root, or of the root itself its name."""
+    in_gue = "/".join(folder.resolve().parts[-2:])
+    if group_of(in_gue) is not None:
+        return in_gue
+    return folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
+
+
+def _full_name(name: str, there: Sequence[str]) -> str:
+    """`prom_core_all` for `prom/prom_core_all`, where no other set ends so."""
+    ends = [full for full in there if full.rpartition("/")[2] == name.strip("/")]
+    return ends[0] if name not in there and len(ends) == 1 else name.strip("/")
+
+
+def _label_column(path: str) -> str:
+    """`label`, as GUE has it: a column under another name may be anything, and is not guessed at."""
+    columns = list(read_table(path).columns)
+    for name in _LABELS:
+        if name in columns:
+            return name
+    raise ValueError(
+        f"{path}: no column 'label': the header should be sequence,label, and is {','.join(map(str, columns[:4]))}"
+    )
+
+
+def _keys(data: LabelledSequences) -> Iterable[bytes]:
+    """What two equal sequences share, in whatever case and alphabet of U and T they are written."""
+    pairs = data.pairs or [""] * len(data)
+    for one, other in zip(data.sequences, pairs, strict=True):
+        ids = encode_sequence(one, where=data.path).tobytes()
+        yield ids + b"|" + encode_sequence(other, where=data.path).tobytes() if other else ids
