@@ -19,6 +19,9 @@ AGREEING = 0.9
 NEGLIGIBLE = 0.147
 """Cliff's delta below which groups are called alike (Romano et al. 2006)."""
 
+SIGNIFICANT = 0.05
+"""The probability below which a difference is no chance, divided by the number of comparisons (Bonferroni)."""
+
 APART = 0.95
 """The share of pairs of mutations with different codes from which on codes are said to tell mutations apart."""
 
@@ -81,7 +84,7 @@ def lineage_summary(results: Mapping[str, Any]) -> str:
 
 
 def lineage_verdict(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The verdict, sentence by sentence: (`holds`, `holds in part` or `does not hold`, the claim with its numbers).
+    """The verdict, sentence by sentence: (`holds`, `holds in part`, `does not hold` or `open`, the claim).
 
     Args:
         results: of `analyse_lineages`.
@@ -190,7 +193,7 @@ def _synonymous(levels: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     ]
     if not found:
         return None
-    alike = all(abs(best["delta"]) < NEGLIGIBLE for _, _, best, _ in found)
+    alike = _alike([best for _, _, best, _ in found])
     titles = {"changed": "codes changed", "moved": "vector distance"}
     numbers = "; ".join(
         f"level {number}, {titles[name]}: {best['delta']:+.3f} (p {best['p']:.3g}), over all exchanges "
@@ -198,7 +201,7 @@ def _synonymous(levels: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
         for number, name, best, plain in found
     )
     return (
-        "holds" if alike else "does not hold",
+        {True: "holds", False: "does not hold", None: "open"}[alike],
         "Synonymous and nonsynonymous substitutions have like footprints, as codes that know no protein must. "
         f"Cliff's delta within the same exchange of bases: {numbers}.",
     )
@@ -208,7 +211,7 @@ def _known(gene: Mapping[str, Any]) -> tuple[str, str] | None:
     if not gene["levels"]:
         return None
     deltas = [own.get("same_type", own["plain"]) for own in gene["levels"]]
-    stand_out = any(abs(own["delta"]) >= NEGLIGIBLE and own["p"] < 0.05 for own in deltas)
+    alike = _alike(deltas)
     numbers = "; ".join(
         f"level {number}: {_known_level(own, best)}"
         for number, (own, best) in enumerate(zip(gene["levels"], deltas, strict=True), start=1)
@@ -217,7 +220,15 @@ def _known(gene: Mapping[str, Any]) -> tuple[str, str] | None:
         f"Substitutions of {gene['name']} that lineages have ({gene['known']}) change other numbers of codes than "
         f"those that none has ({gene['substitutions'] - gene['known']})"
     )
-    return "holds" if stand_out else "does not hold", f"{claim}. {numbers}."
+    return {True: "does not hold", False: "holds", None: "open"}[alike], f"{claim}. {numbers}."
+
+
+def _alike(found: Sequence[Mapping[str, float]]) -> bool | None:
+    """Whether two groups are alike in all of some comparisons: None where a difference may be chance."""
+    large = [own for own in found if abs(own["delta"]) >= NEGLIGIBLE]
+    if not large:
+        return True
+    return False if any(own["p"] < SIGNIFICANT / len(found) for own in large) else None
 
 
 def _known_level(own: Mapping[str, Any], best: Mapping[str, float]) -> str:

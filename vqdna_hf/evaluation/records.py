@@ -19,8 +19,18 @@ from vqdna_hf.data.files import write_json
 FORMAT = 1
 """The layout of a record. Files of another one are refused."""
 
-_KEYS = tuple(
-    ["format", "kind", "name", "command", "seeds", "bases_seen", "seconds", "machine", "versions", "date", "results"]
+_KEYS = (
+    "format",
+    "kind",
+    "name",
+    "command",
+    "seeds",
+    "bases_seen",
+    "seconds",
+    "machine",
+    "versions",
+    "date",
+    "results",
 )
 
 

@@ -24,7 +24,8 @@ function svg(tag, attributes = {}, ...children) {
   return node;
 }
 function unpack([kind, text]) {
-  const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at);
   const types = {u1: Uint8Array, i2: Int16Array, i4: Int32Array, u4: Uint32Array, f4: Float32Array};
   return new types[kind](bytes.buffer);
 }
@@ -43,7 +44,7 @@ for (const level of levels) {
   for (const name of ["counts", "occurrences", "shares", "places", "neighbours", "distances"]) level[name] = unpack(level[name]);
   level.columns = 2 * level.shown + stride;
   level.total = level.counts.reduce((sum, count) => sum + count, 0);
-  level.sets = level.consensus.map(text => Uint8Array.from(text, letter => SETS[letter]));
+  level.sets = level.consensus.map(motifOf);
   level.bits = new Float32Array(level.size);
   level.gc = new Float32Array(level.size);
   level.centre = new Int8Array(level.size).fill(-1);
@@ -642,7 +643,10 @@ const PAGE = 40;
 let matches = [], shown = 0, regionCodes = null;
 
 function motifOf(text) {
-  return /^[ACGTURYSWKMBDHVN]+$/.test(text) ? Uint8Array.from(text, letter => SETS[letter]) : null;
+  if (!/^[ACGTURYSWKMBDHVN]+$/.test(text)) return null;
+  const sets = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) sets[at] = SETS[text[at]];
+  return sets;
 }
 // A C G T are the bits 1 2 4 8: the complement reads them backwards.
 const complement = set => (set & 1) << 3 | (set & 2) << 1 | (set & 4) >> 1 | (set & 8) >> 3;
