@@ -22,12 +22,13 @@ from typing import Any
 
 import yaml
 
+from vqdna_hf.evaluation.classifiers import Variant
 from vqdna_hf.evaluation.gue import evaluate_gue
 from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.probe import probe_sets
 from vqdna_hf.evaluation.records import write_record
 from vqdna_hf.evaluation.vocabularies import KmerVocabulary
-from vqdna_hf.evaluation.vocabulary import bases_of_training, measure_vocabulary
+from vqdna_hf.evaluation.vocabulary import Budget, bases_of_training, measure_vocabulary
 from vqdna_hf.training import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,9 +120,15 @@ def _word(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
+def bases_of(*folders: Path) -> int:
+    """Nucleotides seen in training."""
+    return sum(bases_of_training(folder) or 0 for folder in folders)
+
+
 def seconds_of(*folders: Path) -> float:
-    """Wall time of training, from what the scripts wrote."""
-    return sum(json.loads((folder / TRAINED).read_text())["train_runtime"] for folder in folders)
+    """Wall time of training, from what the scripts wrote; a CNN is not pre-trained."""
+    found = [folder / TRAINED for folder in folders if (folder / TRAINED).is_file()]
+    return sum(json.loads(path.read_text())["train_runtime"] for path in found)
 
 
 class Codecs:
@@ -149,6 +156,12 @@ class Codecs:
         folder = self.study.work / "teacher" / name / f"seed-{seed}"
         return self.study.run("run_mlm", "mlm", folder, codec_path=self.codec(name, seed), seed=seed)
 
+    def folders(self, name: str, seed: int) -> list[Path]:
+        """All that was trained for a codec, teachers and theirs included."""
+        teacher = self.study.entries[name][1].get("teacher")
+        before = [] if teacher is None else [*self.folders(teacher, seed), self.model(teacher, seed)]
+        return [*before, self.codec(name, seed)]
+
     def measure(self, name: str, seed: int) -> None:
         """One record of kind `codec`, unless it is there."""
         path = self.study.results / f"{name}-seed-{seed}.json"
@@ -164,7 +177,7 @@ class Codecs:
             annotation=[data / annotation for annotation in chosen["annotation"]],
             gue=data / chosen["gue"],
             parts=chosen.get("parts"),
-            seed=seed,
+            budget=Budget(seed=seed),
         )
         results |= {"section": section, "changes": changes}
         write_record(
@@ -174,8 +187,8 @@ class Codecs:
             results=results,
             command=self.study.command(name, seed),
             seeds=[seed],
-            bases_seen=bases_of_training(folder),
-            seconds=seconds_of(folder) + time.perf_counter() - start,
+            bases_seen=bases_of(*self.folders(name, seed)),
+            seconds=seconds_of(*self.folders(name, seed)) + time.perf_counter() - start,
         )
         print(f"{path}: measured in {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -214,13 +227,14 @@ class Models:
         if codec := changes.pop("codec", None):
             codec_path = self.codecs.codec(codec, 0)
             return self.study.run("run_mlm", "mlm", folder, codec_path=codec_path, **flags, **changes)
-        like = self.codecs.codec(first, 0)
-        return self.study.run("run_baseline", "mlm", folder, vocabulary=name, like=like, **flags, **changes)
+        flags |= {"like": self.codecs.codec(first, 0), "max_steps": self.study.values["baseline_steps"]}
+        return self.study.run("run_baseline", "mlm", folder, vocabulary=name, **flags, **changes)
 
     def measure(self, name: str, seeds: list[int]) -> None:
         """A record of kind `pretraining`, and one of kind `gue` for each set and seed, unless they are there."""
         section, changes = self.study.entries[name]
         folder = self.pretrained(name)
+        before = self.codecs.folders(changes["codec"], 0) if "codec" in changes else []
         path = self.study.results / name / "pretraining.json"
         if not path.is_file():
             evaluated = folder / "eval_results.json"
@@ -235,8 +249,8 @@ class Models:
                 },
                 command=self.study.command(name, 0),
                 seeds=[0],
-                bases_seen=bases_of_training(folder),
-                seconds=seconds_of(folder),
+                bases_seen=bases_of(folder, *before),
+                seconds=seconds_of(folder, *before),
             )
         evaluate_gue(
             folder,
@@ -245,6 +259,8 @@ class Models:
             sets=self.study.values["sets"],
             protocol=self.study.values["protocol"],
             seeds=seeds,
+            # A CNN is not pre-trained: its folder holds one draw of random weights, and each seed gets its own.
+            variant=Variant(random_init=name == "cnn"),
             say=lambda text: print(text, flush=True),
         )
 

@@ -175,7 +175,7 @@ def model_section(records: Sequence[Record]) -> str:
     sets = list(dict.fromkeys(row["set"] for row in rows))
     table = []
     for name, record in pretraining.items():
-        own = {row["set"]: row for row in rows if row["model"] == name}
+        own = {row["set"]: row for row in rows if row["model"].partition(" (")[0] == name}
         cells = [_cell(own.get(one)) for one in sets]
         complete = all(one in own for one in sets)
         evaluation = record["results"]["evaluation"]

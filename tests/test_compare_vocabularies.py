@@ -77,9 +77,10 @@ def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     models = {
         "codecs": str(folder / "codecs.yaml"),
         "model_config": {**TINY_MODEL, "intermediate_size": 64},
+        "baseline_steps": 3,
         "protocol": "cpu",
         "sets": ["prom/prom_core_all"],
-        "entries": {"vocabulary": {"hrq": {"codec": "window"}, "3mer": {}}},
+        "entries": {"vocabulary": {"hrq": {"codec": "window"}, "3mer": {}, "cnn": {}}},
     }
     (folder / "codecs.yaml").write_text(yaml.safe_dump(shared | codecs, sort_keys=False))
     (folder / "models.yaml").write_text(yaml.safe_dump(shared | models, sort_keys=False))
@@ -114,7 +115,7 @@ def test_a_study_trains_measures_and_goes_on_where_it_was(
     assert sum(kind == "gue" for kind, _ in kinds) >= 1
 
     page = make_results.results_page(tmp_path / "results")
-    for expected in ("### Controls", "### Objectives", "| distilled |", "## Models on them", "| 3mer |", "set by set"):
+    for expected in ("### Controls", "### Objectives", "| distilled |", "## Models on them", "| 3mer |", "| cnn |", "set by set"):
         assert expected in page, page
 
 

@@ -113,7 +113,7 @@ def centred_kmers(ids: NDArray[np.uint8], k: int, stride: int = 1) -> NDArray[np
 
 def _entropy_of_counts(counts: NDArray[np.integer]) -> float:
     share = counts[counts > 0] / max(counts.sum(), 1)
-    return float(max(-(share * np.log2(share)).sum(), 0.0))
+    return max(0.0, -float((share * np.log2(share)).sum()))
 
 
 def _joint_entropy(one: NDArray[np.integer], two: NDArray[np.integer]) -> float:

@@ -215,8 +215,10 @@ class ReportData:
 
     Example:
 
-    >>> ReportData.__dataclass_fields__["levels"].type
-    collections.abc.Sequence[vqdna_hf.evaluation.report.LevelReport]
+    >>> codes = np.zeros((1, 4), np.int32)
+    >>> along = RegionReport(Region("I", 0, 4, "I:1-4", "."), "ACGT", codes, codes, 0, 0)
+    >>> ReportData("codec", "VQDNACodecModel", 1, "window", [], along, "yeast.fa", 1, 4, 4, 0, "1f").region.sequence
+    'ACGT'
     """
 
     name: str
@@ -280,33 +282,39 @@ def vocabulary_report(
     _check_options(region, annotation, gene, flank, sample_bases)
     loaded = load_checkpoint(checkpoint, "codec", device=device, dtype=dtype)
     with open_genome(genome, None, None) as (opened, _):
-        chosen = _sample(opened, sample_bases, seed)
+        sample = _sample(opened, sample_bases, seed)
         renamer = Renamer(opened, rename)
         if gene is not None and annotation is not None:
             place = find_gene(gene, annotation, opened, renamer, flank)
         elif region is not None:
             place = parse_region(region, opened, renamer)
         else:
-            place = _default_region(opened, chosen)
+            place = _default_region(opened, sample)
         features = [] if annotation is None else features_in(place, annotation, opened, renamer)
-        tallies = _count(loaded, opened, chosen, batch_bases, progress)
+        tallies = _count(loaded, opened, sample, batch_bases, progress)
         along = _along(loaded, opened, place, features, batch_bases)
-        books = loaded.encoder.quantizer.codebooks
-        return ReportData(
-            name=Path(loaded.name).name or loaded.name,
-            kind=type(loaded.model).__name__,
-            stride=loaded.bases_per_code,
-            objective=str(loaded.codec_config.objective),
-            levels=[tally.finish(book.embed) for tally, book in zip(tallies, books, strict=True)],
-            region=along,
-            genome=Path(opened.path).name,
-            records=len(opened.names),
-            bases=opened.bases,
-            sampled=sum(one.length for one in chosen),
-            seed=seed,
-            codebooks_sha256=loaded.codebooks_sha256,
-            history=read_history(loaded.name),
-        )
+        return _joined(loaded, opened, tallies, along, sum(one.length for one in sample), seed)
+
+
+def _joined(
+    checkpoint: Checkpoint, genome: Genome, tallies: Sequence["_Tally"], along: RegionReport, sampled: int, seed: int
+) -> ReportData:
+    books = checkpoint.encoder.quantizer.codebooks
+    return ReportData(
+        name=Path(checkpoint.name).name or checkpoint.name,
+        kind=type(checkpoint.model).__name__,
+        stride=checkpoint.bases_per_code,
+        objective=str(checkpoint.codec_config.objective),
+        levels=[tally.finish(book.embed) for tally, book in zip(tallies, books, strict=True)],
+        region=along,
+        genome=Path(genome.path).name,
+        records=len(genome.names),
+        bases=genome.bases,
+        sampled=sampled,
+        seed=seed,
+        codebooks_sha256=checkpoint.codebooks_sha256,
+        history=read_history(checkpoint.name),
+    )
 
 
 def _check_options(

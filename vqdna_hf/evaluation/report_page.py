@@ -66,11 +66,11 @@ def write_vocabulary_report(
     """
     output_ending(output, ENDINGS, input_files(genome, annotation))
     data = vocabulary_report(checkpoint, genome, annotation=annotation, **options)
-    write_text(os.fspath(output), report_page(data))
+    write_text(os.fspath(output), render_report(data))
     return data
 
 
-def report_page(data: ReportData) -> str:
+def render_report(data: ReportData) -> str:
     """The page, as text.
 
     Whatever comes from files (names of records, genes, folders) reaches it escaped, or as JSON in which no tag can end;
@@ -84,8 +84,8 @@ def report_page(data: ReportData) -> str:
     >>> from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
     >>> config = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[8, 16])
     >>> genome = Genome.from_sequences(["</script>"], ["ACGTTGCA" * 20])
-    >>> page = report_page(vocabulary_report(VQDNACodecModel(config), genome, progress=False))
-    >>> page.count("</script>"), "http" in page
+    >>> page = render_report(vocabulary_report(VQDNACodecModel(config), genome, progress=False))
+    >>> page.count("</script>"), "https:" in page
     (2, False)
     """
     style, script = _asset("page.css"), _asset("page.js")

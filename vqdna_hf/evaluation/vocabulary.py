@@ -46,7 +46,7 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is measured; with the defaults a tiny codec takes about a minute on two cores, but for the probe.
+    """How much is measured.
 
     Args:
         max_bases: of the genome, encoded on both strands.
