@@ -44,7 +44,9 @@ BEHIND = {
     "push": "hub.push", "export": "hub.export_run", "card": "hub.model_card", "encode": "inference.encode",
     "decode": "inference.decode", "embed": "inference.embed", "predict": "inference.predict",
     "variants": "inference.score_variants", "mutate": "inference.mutate", "corpus build": "data.shards.build_corpus",
-    "corpus show": "data.built.show_corpus",
+    "corpus show": "data.built.show_corpus", "report": "evaluation.report_page.write_vocabulary_report",
+    "evaluate gue": "evaluation.gue.evaluate_gue", "evaluate make-species": "evaluation.species.make_species_sets",
+    "evaluate vocabulary": "evaluation.vocabulary.measure_vocabulary",
 }  # fmt: skip
 
 
@@ -114,7 +116,7 @@ def test_the_documentation_shows_commands() -> None:
 @pytest.mark.parametrize("line", DOCUMENTED)
 def test_documented_commands_parse(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(line, comments=True)[1:]
-    verb = " ".join(words[:2]) if words[0] == "corpus" else words[0]
+    verb = " ".join(words[:2]) if words[0] in ("corpus", "evaluate") else words[0]
     if verb in DOORS:
         assert words[1].startswith("tiny/"), "a recipe that comes along"
         return

@@ -131,6 +131,28 @@ class DistillationTrainer(VQDNATrainer):
         teacher: is standardised on the first windows of the training set, the same for each process and after a
             resumption.
         kwargs: of `VQDNATrainer`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from transformers import TrainingArguments
+    >>> from vqdna_hf.data import NucleotideCollator
+    >>> from vqdna_hf.model.configuration_vqdna import VQDNACodecConfig, VQDNAConfig
+    >>> codec = VQDNACodecConfig(hidden_size=8, stem_size=8, codebook_dim=8, codebook_sizes=[4, 8])
+    >>> model = VQDNAModel(VQDNAConfig(codec_config=codec, hidden_size=8, num_hidden_layers=1, num_attention_heads=1))
+    >>> teacher = Teacher(model)
+    >>> trainer = DistillationTrainer(
+    ...     model=teacher.take_over(VQDNACodecModel(codec)),
+    ...     teacher=teacher,
+    ...     args=TrainingArguments(
+    ...         tempfile.mkdtemp(), use_cpu=True, max_steps=1, disable_tqdm=True, remove_unused_columns=False
+    ...     ),
+    ...     data_collator=NucleotideCollator(),
+    ...     train_dataset=[{"input_ids": torch.randint(5, 9, (32,)), "seed": 0} for _ in range(8)],
+    ... )
+    >>> trainer.train().global_step  # doctest: +ELLIPSIS
+    {'train_runtime': ...}
+    1
     """
 
     def __init__(self, *args: Any, teacher: Teacher, **kwargs: Any) -> None:
