@@ -320,9 +320,7 @@ def _model(vocabulary: CodecVocabulary) -> dict[str, Any]:
         "codebook_sizes": list(vocabulary.sizes),
         "objective": config.objective,
         "context": int(config.context),
-        "level_context": [
-            config.stem_kernel_size // 2 + tap * (config.kernel_size // 2) for tap in config.tap_positions
-        ],
+        "level_context": config.contexts,
     }
 
 

@@ -450,7 +450,7 @@ class _Tally:
 
 def _tallies(checkpoint: Checkpoint) -> list[_Tally]:
     config, stride = checkpoint.codec_config, checkpoint.bases_per_code
-    half = [config.stem_kernel_size // 2 + stride * tap * (config.kernel_size // 2) for tap in config.tap_positions]
+    half = config.contexts
 
     def held(most: int) -> int:
         sizes = zip(config.codebook_sizes, half, strict=True)
