@@ -20,6 +20,7 @@ from sklearn.metrics import normalized_mutual_info_score, silhouette_score
 from vqdna_hf.data.files import write_bytes
 
 __all__ = [
+    "LAYOUTS",
     "Features",
     "balanced_draws",
     "cluster_scores",
@@ -107,7 +108,7 @@ def euclidean_coordinates(features: Features) -> NDArray[np.float64]:
     return vectors[:, kept] * np.sqrt(values[kept]) if kept.any() else np.zeros((len(gram), 1))
 
 
-def purity(coordinates: NDArray[np.floating], labels: Sequence[str], neighbours: int = 5) -> float:
+def purity(coordinates: NDArray[np.floating], labels: Sequence[str] | NDArray[np.intp], neighbours: int = 5) -> float:
     """The mean share of a sample's nearest neighbours, itself left out, that have its label.
 
     Samples that are equally far share the places that are left, so that the order of the samples does not matter.
@@ -184,11 +185,11 @@ def cluster_scores(
     if not np.isfinite(values).all():
         raise ValueError("the features are not finite")
     _check_neighbours(neighbours, len(labels))
-    coordinates = euclidean_coordinates(features)
+    coordinates, numbers = euclidean_coordinates(features), np.unique(labels, return_inverse=True)[1]
     clusters = [_k_means(coordinates, len(set(labels)), seed) for seed in seeds]
-    scores = _scores(coordinates, clusters, labels, neighbours)
+    scores = _scores(coordinates, clusters, numbers, neighbours)
     chance = [
-        _scores(coordinates, clusters, np.random.default_rng(seed).permutation(labels).tolist(), neighbours)
+        _scores(coordinates, clusters, np.random.default_rng(seed).permutation(numbers), neighbours)
         for seed in range(shuffles)
     ]
     if chance:
@@ -197,7 +198,7 @@ def cluster_scores(
 
 
 def _scores(
-    coordinates: NDArray[np.float64], clusters: Sequence[NDArray[np.int32]], labels: Sequence[str], neighbours: int
+    coordinates: NDArray[np.float64], clusters: Sequence[NDArray[np.int32]], labels: NDArray[np.intp], neighbours: int
 ) -> dict[str, float]:
     return {
         "silhouette": float(silhouette_score(coordinates, labels)),
