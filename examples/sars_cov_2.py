@@ -16,12 +16,10 @@ import os
 import time
 from pathlib import Path
 
-from vqdna_hf.evaluation.clusters import LAYOUTS
+from vqdna_hf.evaluation import CodecVocabulary, write_record
 from vqdna_hf.evaluation.lineage_analysis import Separation, analyse_lineages, draw_lineages
 from vqdna_hf.evaluation.lineage_summary import lineage_summary
 from vqdna_hf.evaluation.lineages import LineageFiles, read_genes, read_lineages
-from vqdna_hf.evaluation.records import write_record
-from vqdna_hf.evaluation.vocabularies import CodecVocabulary
 from vqdna_hf.hub import write_text
 from vqdna_hf.training import run_script
 
@@ -55,7 +53,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tile", type=int, default=512, help="bases a language model reads at once")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--layout", default="auto", choices=[*LAYOUTS, "none"], help="of the picture; none: no picture")
+    layouts = ["auto", "umap", "tsne", "pca", "none"]
+    parser.add_argument("--layout", default="auto", choices=layouts, help="of the picture; none: no picture")
     parser.add_argument("--name", help="of the record; default: the checkpoint's folder")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/sars_cov_2"))
     return parser

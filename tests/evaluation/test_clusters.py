@@ -2,6 +2,8 @@
 """Scores of separation with numbers by hand, balanced draws, layouts and pictures."""
 
 import importlib.util
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,21 @@ def test_without_umap_there_is_a_message_and_another_layout(
         layout_2d(features, method="umap")
     with pytest.raises(ValueError, match="choose one of auto, umap, tsne, pca"):
         layout_2d(features, method="mds")
+
+
+def test_umap_is_asked_for_two_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first argument is the number of neighbours."""
+
+    class Stand:
+        def __init__(self, *arguments: Any, n_components: int, random_state: int, init: str, n_jobs: int) -> None:
+            assert (arguments, n_components, random_state, init, n_jobs) == ((), 2, 5, "pca", 1)
+
+        def fit_transform(self, reduced: Any) -> Any:
+            return reduced[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Stand, __spec__=types.SimpleNamespace()))
+    places, used = layout_2d(np.random.default_rng(0).random((12, 5)), method="auto", seed=5)
+    assert (places.shape, used) == ((12, 2), "umap")
 
 
 @pytest.mark.slow  # numba compiles UMAP anew in each process

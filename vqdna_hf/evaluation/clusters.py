@@ -256,7 +256,7 @@ def layout_2d(features: Features, *, method: str = "auto", seed: int = 0) -> tup
         from umap import UMAP
 
         # A spectral start needs a connected graph of neighbours, which equal samples break.
-        return UMAP(2, random_state=seed, init="pca", n_jobs=1).fit_transform(reduced), method
+        return UMAP(n_components=2, random_state=seed, init="pca", n_jobs=1).fit_transform(reduced), method
 
 
 def draw_panels(
