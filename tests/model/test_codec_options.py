@@ -34,7 +34,7 @@ def trained(**values: Any) -> VQDNACodecModel:
 
 def test_dilations_widen_what_each_level_sees() -> None:
     plain, wide = VQDNACodecConfig(**SIZES), VQDNACodecConfig(**SIZES, dilations=[1, 2, 1, 4])
-    assert plain.dilations == [1, 1, 1, 1]
+    assert plain.block_dilations == [1, 1, 1, 1]
     assert plain.contexts == [2 + 6, 2 + 12]
     assert wide.contexts == [2 + 3 * 3, 2 + 3 * 8]
     assert (plain.receptive_field, wide.receptive_field) == (29, 53)

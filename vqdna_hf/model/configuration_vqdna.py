@@ -151,7 +151,7 @@ class VQDNACodecConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self.codebook_sizes = [1024, 2048] if self.codebook_sizes is None else list(self.codebook_sizes)
         self.tap_positions = [3, 6] if self.tap_positions is None else list(self.tap_positions)
-        self.dilations = [1] * self.num_blocks if self.dilations is None else list(self.dilations)
+        self.dilations = None if self.dilations is None else list(self.dilations)
         _check_keys(self, kwargs)
         super().__post_init__(**kwargs)
         self.validate_codec()  # here too, for a plain ValueError; the strict dataclass would wrap it
@@ -172,15 +172,18 @@ class VQDNACodecConfig(PreTrainedConfig):
         return max(self.contexts)
 
     @property
+    def block_dilations(self) -> list[int]:
+        """The dilation of each block's depth-wise convolution."""
+        return [1] * self.num_blocks if self.dilations is None else self.dilations
+
+    @property
     def contexts(self) -> list[int]:
         """How many nucleotides each level's code sees on each side of those that it stands for.
 
         A level also depends on the codes of those before it, so that none sees less than they do.
         """
         half = self.codec_stride * (self.kernel_size // 2)
-        return [
-            self.stem_kernel_size // 2 + half * sum((self.dilations or ())[:tap]) for tap in self.tap_positions or ()
-        ]
+        return [self.stem_kernel_size // 2 + half * sum(self.block_dilations[:tap]) for tap in self.tap_positions or ()]
 
     def validate_codec(self) -> None:
         """Refuse values that no codec can have; run by the constructor and by loading."""
@@ -195,7 +198,7 @@ class VQDNACodecConfig(PreTrainedConfig):
                 f"tap_positions {taps} must ascend within 1..num_blocks and end at num_blocks={self.num_blocks}: "
                 "blocks behind the last tap would learn nothing"
             )
-        if len(self.dilations or ()) != self.num_blocks or min(self.dilations or (1,)) < 1:
+        if len(self.block_dilations) != self.num_blocks or min(self.block_dilations, default=1) < 1:
             raise ValueError(f"dilations {self.dilations} must be {self.num_blocks} numbers of at least 1, one a block")
         if not 0 <= self.symmetric_levels <= len(sizes):
             raise ValueError(

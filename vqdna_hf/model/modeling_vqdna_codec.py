@@ -156,7 +156,7 @@ class VQDNACodecEncoder(nn.Module):
         # The paper goes from 256 to 384 channels without saying how; a linear layer keeps the receptive field.
         # With a stride it reads the s nucleotides of a patch at once: a convolution whose kernel is its stride.
         self.stem_projection = nn.Linear(config.codec_stride * config.stem_size, config.hidden_size)
-        self.blocks = nn.ModuleList(block(config, dilation) for dilation in config.dilations or ())
+        self.blocks = nn.ModuleList(block(config, dilation) for dilation in config.block_dilations)
         self.tap_norms = nn.ModuleList(
             nn.LayerNorm(config.hidden_size, eps=config.norm_eps) for _ in config.tap_positions or ()
         )
@@ -303,7 +303,7 @@ class VQDNACodecDecoder(nn.Module):
         super().__init__()
         kernel = config.stem_kernel_size
         self.projection = nn.Linear(config.codebook_dim, config.hidden_size)
-        self.blocks = nn.ModuleList(VQDNACodecBlock(config, dilation) for dilation in reversed(config.dilations or ()))
+        self.blocks = nn.ModuleList(VQDNACodecBlock(config, dilation) for dilation in reversed(config.block_dilations))
         self.stride = config.codec_stride
         self.upsample: nn.Linear | None = None
         if self.stride > 1:
