@@ -163,15 +163,30 @@ class Codecs:
         return [*before, self.codec(name, seed)]
 
     def measure(self, name: str, seed: int) -> None:
-        """One record of kind `codec`, unless it is there."""
+        """One record of kind `codec`, unless it is there; of k-mers too, which a learned vocabulary has to beat."""
         path = self.study.results / f"{name}-seed-{seed}.json"
         if path.is_file():
             return
         section, changes = self.study.entries[name]
-        folder = self.codec(name, seed)
-        chosen, data = self.study.values["measure"], data_folder()
+        trained = [] if section == "control" else self.folders(name, seed)
         start = time.perf_counter()
-        results = measure_vocabulary(
+        results = self._probe_kmers(changes["kmer"], seed) if section == "control" else self._measure(trained[-1], seed)
+        seconds = time.perf_counter() - start
+        write_record(
+            path,
+            kind="codec",
+            name=name,
+            results={**results, "section": section, "changes": changes},
+            command=self.study.command(name, seed),
+            seeds=[seed],
+            bases_seen=bases_of(*trained) or None,
+            seconds=seconds_of(*trained) + seconds,
+        )
+        print(f"{path}: measured in {seconds:.0f} s", flush=True)
+
+    def _measure(self, folder: Path, seed: int) -> dict[str, Any]:
+        chosen, data = self.study.values["measure"], data_folder()
+        return measure_vocabulary(
             folder,
             genome=data / chosen["genome"],
             annotation=[data / annotation for annotation in chosen["annotation"]],
@@ -179,37 +194,10 @@ class Codecs:
             parts=chosen.get("parts"),
             budget=Budget(seed=seed),
         )
-        results |= {"section": section, "changes": changes}
-        write_record(
-            path,
-            kind="codec",
-            name=name,
-            results=results,
-            command=self.study.command(name, seed),
-            seeds=[seed],
-            bases_seen=bases_of(*self.folders(name, seed)),
-            seconds=seconds_of(*self.folders(name, seed)) + time.perf_counter() - start,
-        )
-        print(f"{path}: measured in {time.perf_counter() - start:.0f} s", flush=True)
 
-    def control(self, name: str, k: int, seed: int) -> None:
-        """The same probe on k-mers: what a learned vocabulary has to beat."""
-        path = self.study.results / f"{name}-seed-{seed}.json"
-        if path.is_file():
-            return
-        start = time.perf_counter()
+    def _probe_kmers(self, k: int, seed: int) -> dict[str, Any]:
         sets = read_sets(find_sets(data_folder() / self.study.values["measure"]["gue"]).choose(None))
-        results = {"section": "control", "sizes": [4**k], "probe": probe_sets(KmerVocabulary(k), sets, seed=seed)}
-        write_record(
-            path,
-            kind="codec",
-            name=name,
-            results=results,
-            command=self.study.command(name, seed),
-            seeds=[seed],
-            seconds=time.perf_counter() - start,
-        )
-        print(f"{path}: measured in {time.perf_counter() - start:.0f} s", flush=True)
+        return {"sizes": [4**k], "probe": probe_sets(KmerVocabulary(k), sets, seed=seed)}
 
 
 class Models:
@@ -289,10 +277,7 @@ def main() -> int:
             Models(study, codecs).measure(name, seeds)
             continue
         for seed in seeds:
-            if study.entries[name][0] == "control":
-                codecs.control(name, study.entries[name][1]["kmer"], seed)
-            else:
-                codecs.measure(name, seed)
+            codecs.measure(name, seed)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vqdna_hf.data.files import write_text
 from vqdna_hf.evaluation.gue_table import gue_table, summarize_gue
+from vqdna_hf.evaluation.lineage_summary import lineage_summary
 from vqdna_hf.evaluation.records import read_records
 from vqdna_hf.hub.card_text import markdown_table
 from vqdna_hf.training import run_script
@@ -40,14 +41,9 @@ Budgets are those of a CPU: what holds at this size need not hold at another.
 """
 
 
-def mean(values: Sequence[float]) -> float:
-    """The mean, of what may be one value."""
-    return statistics.fmean(values)
-
-
 def spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean and standard deviation as text; a mean alone for one value."""
-    text = f"{mean(values):.{digits}f}"
+    text = f"{statistics.fmean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{digits}f}"
 
 
@@ -62,7 +58,7 @@ def by_name(records: Sequence[Record]) -> dict[str, list[Record]]:
 def probe_means(record: Record, features: str) -> float | None:
     """Mean over the probed sets of 100 MCC; None where these features were not probed."""
     values = [one[features]["matthews_correlation"] for one in record["results"]["probe"].values() if features in one]
-    return 100 * mean(values) if values else None
+    return 100 * statistics.fmean(values) if values else None
 
 
 def levels(values: Sequence[Any], form: str) -> str:
@@ -164,7 +160,7 @@ def probe_table(records: Sequence[Record]) -> str:
         values = [
             [100 * record["results"]["probe"][one]["bag"]["matthews_correlation"] for record in of_name] for one in sets
         ]
-        rows.append([name, *map(spread, values), f"{mean([mean(value) for value in values]):.1f}"])
+        rows.append([name, *map(spread, values), f"{statistics.fmean(map(statistics.fmean, values)):.1f}"])
     return f"### The probe on bags of codes, set by set\n\n{markdown_table(['vocabulary', *sets, 'mean'], rows)}"
 
 
@@ -183,7 +179,7 @@ def model_section(records: Sequence[Record]) -> str:
         table.append([
             name, f"{record['bases_seen'] / 1e6:.1f} M" if record["bases_seen"] else "",
             "" if accuracy is None else f"{accuracy:.3f}", *cells,
-            f"{mean([own[one]['mean'] for one in sets]):.1f}" if sets and complete else "",
+            f"{statistics.fmean([own[one]['mean'] for one in sets]):.1f}" if sets and complete else "",
         ])  # fmt: skip
     columns = ["vocabulary", "bases seen", "hidden bases right", *sets, "mean"]
     protocols = sorted({row["protocol"] for row in rows})
@@ -207,8 +203,6 @@ def gue_section(records: Sequence[Record]) -> str:
 
 def sars_section(records: Sequence[Record]) -> str:
     """The analysis of lineages, as its own rules put it."""
-    from vqdna_hf.evaluation.lineage_summary import lineage_summary
-
     parts = [f"{lineage_summary(record['results'])}\n\n{budget([record])}" for record in records]
     return "## SARS-CoV-2\n\n" + "\n\n".join(parts) + "\n"
 

@@ -163,4 +163,5 @@ def test_the_page_is_what_the_records_give() -> None:
 def test_every_record_of_the_project_names_its_command() -> None:
     for record in read_records(make_results.RECORDS):
         assert record["command"].startswith(("python benchmarks/", "python examples/", "vqdna "))
-        assert str(json.dumps(record)).count("/work/") == 0
+        assert not any(word.startswith("/") for word in record["command"].split())
+        assert str(make_results.ROOT) not in json.dumps(record)

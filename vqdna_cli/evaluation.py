@@ -1,19 +1,15 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Verbs that measure: `evaluate gue`, `evaluate make-species`, and those that other modules add."""
 
-import importlib
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vqdna_cli import options
+from vqdna_cli import options, vocabulary
 
 evaluate = typer.Typer(name="evaluate", help="Measure a checkpoint: GUE, held-out genomes, the vocabulary.")
-
-_OTHERS = ("vqdna_cli.vocabulary",)
 
 Checkpoint = Annotated[
     str,
@@ -163,9 +159,6 @@ def _numbers(text: str) -> list[int]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs of this module, and those of modules that bring more of their kind."""
-    for name in _OTHERS:
-        if importlib.util.find_spec(name) is not None:
-            module: Any = importlib.import_module(name)
-            module.register_on(evaluate)
+    """Add the verbs of this module, and that of the vocabulary."""
+    vocabulary.register_on(evaluate)
     app.add_typer(evaluate)

@@ -20,17 +20,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 
 from vqdna_hf.data import decode_ids, encode_sequence
 from vqdna_hf.model.tokenization_vqdna import (
-    CLS_ID,
-    IUPAC_LETTERS,
     NUCLEOTIDES,
-    SEP_ID,
     SPECIAL_TOKENS,
     VOCABULARY,
+    build_tokenizer,
 )
 
 __all__ = ["VOCABULARIES", "SequenceEncoder", "build_baseline_tokenizer", "kmer_of", "train_bpe"]
@@ -120,16 +118,8 @@ def build_baseline_tokenizer(
 
 
 def _normalizer() -> Any:
-    """Any case, U is T, ambiguity codes are N."""
-    ambiguous = "".join(letter for letter in IUPAC_LETTERS if letter not in "ACGTUN")
-    upper = [normalizers.Replace(letter, letter.upper()) for letter in "acgtn"]
-    return normalizers.Sequence(
-        [
-            *upper,
-            normalizers.Replace(Regex("[Uu]"), "T"),
-            normalizers.Replace(Regex(f"[{ambiguous}{ambiguous.lower()}]"), "N"),
-        ]
-    )
+    """Any case, U is T, ambiguity codes are N: the package's own."""
+    return build_tokenizer().backend_tokenizer.normalizer
 
 
 def _overlapping(k: int) -> Any:
@@ -151,11 +141,7 @@ def _overlapping(k: int) -> Any:
 
 def _fast_tokenizer(backend: Tokenizer, vocabulary: str, model_max_length: int) -> PreTrainedTokenizerFast:
     backend.add_special_tokens(list(SPECIAL_TOKENS))
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", CLS_ID), ("[SEP]", SEP_ID)],
-    )
+    backend.post_processor = build_tokenizer().backend_tokenizer.post_processor
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         vocabulary=vocabulary,

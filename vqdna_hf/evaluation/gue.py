@@ -30,6 +30,7 @@ from vqdna_hf.evaluation.classifiers import Variant, checkpoint_identity, load_c
 from vqdna_hf.evaluation.gue_protocol import Protocol, group_of, protocol_for
 from vqdna_hf.evaluation.gue_sets import GueSet, find_sets, read_sets
 from vqdna_hf.evaluation.gue_table import gue_table, summarize_gue
+from vqdna_hf.evaluation.interrupts import Interrupt
 from vqdna_hf.evaluation.metrics import classification_metrics
 from vqdna_hf.evaluation.records import read_records, write_record
 from vqdna_hf.training import VQDNATrainer, count_parameters
@@ -128,12 +129,12 @@ def run_once(
     300
     """
     start, processor_start = time.perf_counter(), time.process_time()
-    model, tokenize = load_classifier(checkpoint, gue_set.num_labels, seed, variant=variant)
-    datasets, test_order = _make_datasets(gue_set, tokenize, protocol)
     keeper = _KeepBest(protocol.metric)
-    with tempfile.TemporaryDirectory(prefix="vqdna-gue-") as folder:
+    with Interrupt() as interrupt, tempfile.TemporaryDirectory(prefix="vqdna-gue-") as folder:
+        model, tokenize = load_classifier(checkpoint, gue_set.num_labels, seed, variant=variant)
+        datasets, test_order = _make_datasets(gue_set, tokenize, protocol)
         args = _training_arguments(folder, protocol, seed, gue_set, datasets, variant or Variant())
-        trainer = _make_trainer(model, args, datasets, tokenize.collator, keeper)
+        trainer = _make_trainer(model, args, datasets, tokenize.collator, [keeper, interrupt])
         trainer.train()
         if not keeper.history or keeper.history[-1][0] != trainer.state.global_step:
             trainer.evaluate()
@@ -156,7 +157,11 @@ def run_once(
 
 
 def _make_trainer(
-    model: Any, args: TrainingArguments, datasets: Mapping[str, Dataset], collator: Any, keeper: _KeepBest
+    model: Any,
+    args: TrainingArguments,
+    datasets: Mapping[str, Dataset],
+    collator: Any,
+    callbacks: list[TrainerCallback],
 ) -> VQDNATrainer:
     trainer = VQDNATrainer(
         model=model,
@@ -167,7 +172,7 @@ def _make_trainer(
         compute_metrics=_compute_metrics,
         preprocess_logits_for_metrics=_logits_only,
         log_mfu=False,
-        callbacks=[keeper],
+        callbacks=callbacks,
     )
     # No checkpoint is written on Ctrl-C: the run is lost, at once, and it alone.
     trainer.remove_callback(trainer.interrupt)
@@ -290,12 +295,12 @@ def evaluate_gue(
     _check_words(seeds, keep_models, output)
     protocol_of = partial(protocol_for, base=protocol, overrides=overrides)
     identity = checkpoint_identity(checkpoint, variant)
-    gue_sets = _read(data, sets, protocol_of, say)
-    _check_earlier_runs(output, identity, protocol_of, gue_sets)
-    missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
-    say(f"{output}: {len(missing)} runs to make of {len(gue_sets) * len(seeds)}")
-    _check_readable(checkpoint, list({run[0].name: run[0] for run in missing}.values()), variant)
-    output.mkdir(parents=True, exist_ok=True)
+    with Interrupt():
+        gue_sets = _read(data, sets, protocol_of, say)
+        _check_earlier_runs(output, identity, protocol_of, gue_sets)
+        missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
+        say(f"{output}: {len(missing)} runs to make of {len(gue_sets) * len(seeds)}")
+        _check_readable(checkpoint, list({run[0].name: run[0] for run in missing}.values()), variant)
 
     def make(gue_set: GueSet, seed: int) -> dict[str, Any]:
         own, kept = protocol_of(gue_set.name), _folder_of_model(keep_models, gue_set, seed)
@@ -395,6 +400,7 @@ def _check_readable(checkpoint: str | PathLike, gue_sets: Sequence[GueSet], vari
 @contextlib.contextmanager
 def _only_process(output: Path) -> Iterator[None]:
     """Two processes in one folder would make the same runs twice. The lock goes with the process, however it ends."""
+    output.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # not on this system
