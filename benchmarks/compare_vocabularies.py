@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from vqdna_hf.evaluation.classifiers import Variant
+from vqdna_hf.evaluation.baselines import compared_parameters
+from vqdna_hf.evaluation.classifiers import Variant, load_classifier
 from vqdna_hf.evaluation.gue import evaluate_gue
 from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.probe import probe_sets
@@ -170,7 +171,7 @@ class Codecs:
         section, changes = self.study.entries[name]
         trained = [] if section == "control" else self.folders(name, seed)
         start = time.perf_counter()
-        results = self._probe_kmers(changes["kmer"], seed) if section == "control" else self._measure(trained[-1], seed)
+        results = self._probe_kmers(changes, seed) if section == "control" else self._measure(trained[-1], seed)
         seconds = time.perf_counter() - start
         write_record(
             path,
@@ -195,9 +196,10 @@ class Codecs:
             budget=Budget(seed=seed),
         )
 
-    def _probe_kmers(self, k: int, seed: int) -> dict[str, Any]:
+    def _probe_kmers(self, changes: dict[str, Any], seed: int) -> dict[str, Any]:
+        vocabulary = KmerVocabulary(changes["kmer"], canonical=changes.get("canonical", False))
         sets = read_sets(find_sets(data_folder() / self.study.values["measure"]["gue"]).choose(None))
-        return {"sizes": [4**k], "probe": probe_sets(KmerVocabulary(k), sets, seed=seed)}
+        return {"sizes": list(vocabulary.sizes), "probe": probe_sets(vocabulary, sets, seed=seed)}
 
 
 class Models:
@@ -209,6 +211,7 @@ class Models:
     def pretrained(self, name: str) -> Path:
         """Stage 2 of an entry; the seeds of the study are those of fine-tuning."""
         changes = dict(self.study.entries[name][1])
+        changes.pop("sets", None)
         folder = self.study.work / "model" / name
         flags: dict[str, Any] = {"model_config": self.study.values["model_config"], "seed": 0}
         first = next(iter(self.study.entries.values()))[1]["codec"]
@@ -226,6 +229,7 @@ class Models:
         path = self.study.results / name / "pretraining.json"
         if not path.is_file():
             evaluated = folder / "eval_results.json"
+            model, _ = load_classifier(folder, num_labels=2, seed=0)
             write_record(
                 path,
                 kind="pretraining",
@@ -233,6 +237,7 @@ class Models:
                 results={
                     "section": section,
                     "changes": changes,
+                    "parameters": compared_parameters(model).total,
                     "evaluation": json.loads(evaluated.read_text()) if evaluated.is_file() else {},
                 },
                 command=self.study.command(name, 0),
@@ -244,7 +249,7 @@ class Models:
             folder,
             data_folder() / "gue",
             self.study.results / name / "gue",
-            sets=self.study.values["sets"],
+            sets=changes.get("sets", self.study.values["sets"]),
             protocol=self.study.values["protocol"],
             seeds=seeds,
             # A CNN is not pre-trained: its folder holds one draw of random weights, and each seed gets its own.

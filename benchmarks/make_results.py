@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from vqdna_hf.data.files import write_text
 from vqdna_hf.evaluation.gue_table import gue_table, summarize_gue
 from vqdna_hf.evaluation.lineage_summary import lineage_summary
@@ -20,6 +22,7 @@ from vqdna_hf.training import run_script
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "results" / "evaluation"
 PAGE = ROOT / "docs" / "results.md"
+STUDIES = ROOT / "benchmarks" / "studies"
 
 Record = Mapping[str, Any]
 
@@ -31,6 +34,7 @@ TITLES = {
     "levels": "Levels",
     "taps": "Where levels are tapped",
     "fusion": "Mean or sum of levels",
+    "together": "What helped, together",
 }
 
 HEAD = """# Results
@@ -165,29 +169,38 @@ def probe_table(records: Sequence[Record]) -> str:
 
 
 def model_section(records: Sequence[Record]) -> str:
-    """Models with one vocabulary or another: pre-training, then MCC on each set."""
+    """Models with one vocabulary or another: pre-training, then MCC on each set; a table a section of the study."""
     pretraining = {record["name"]: record for record in records if record["kind"] == "pretraining"}
     rows = summarize_gue([record for record in records if record["kind"] == "gue"])["rows"]
-    sets = list(dict.fromkeys(row["set"] for row in rows))
-    table = []
-    for name, record in pretraining.items():
-        own = {row["set"]: row for row in rows if row["model"].partition(" (")[0] == name}
-        cells = [_cell(own.get(one)) for one in sets]
-        complete = all(one in own for one in sets)
-        evaluation = record["results"]["evaluation"]
-        accuracy = evaluation.get("eval_masked_nucleotide_accuracy", evaluation.get("eval_nucleotide_accuracy"))
-        table.append([
-            name, f"{record['bases_seen'] / 1e6:.1f} M" if record["bases_seen"] else "",
-            "" if accuracy is None else f"{accuracy:.3f}", *cells,
-            f"{statistics.fmean([own[one]['mean'] for one in sets]):.1f}" if sets and complete else "",
-        ])  # fmt: skip
-    columns = ["vocabulary", "bases seen", "hidden bases right", *sets, "mean"]
-    protocols = sorted({row["protocol"] for row in rows})
-    return (
-        "## Models on them\n\nEqual backbone, windows, steps and parameters (within 3 %); fine-tuned under the protocol"
-        f" {', '.join(f'`{one}`' for one in protocols)}, MCC mean ± sd over seeds. Collapsed runs in brackets.\n\n"
-        f"{markdown_table(columns, table)}\n\n{budget(records)}\n"
-    )
+    scores: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        scores.setdefault(row["model"].partition(" (")[0], {})[row["set"]] = row
+    protocols = ", ".join(f"`{one}`" for one in sorted({row["protocol"] for row in rows}))
+    text = [
+        "## Models on them",
+        "Equal backbone, windows, steps and parameters (within 3 %, prediction heads left out); fine-tuned under the "
+        f"protocol {protocols}, MCC mean ± sd over seeds. Collapsed runs in brackets.",
+    ]
+    reference = next(iter(pretraining))
+    for section in dict.fromkeys(record["results"]["section"] for record in pretraining.values()):
+        names = [name for name, record in pretraining.items() if record["results"]["section"] == section]
+        shown = names if reference in names else [reference, *names]
+        sets = list(dict.fromkeys(one for name in names for one in scores.get(name, {})))
+        table = [_model_row(name, pretraining[name], scores.get(name, {}), sets) for name in shown]
+        columns = ["model", "parameters", "bases seen", "hidden bases right", *sets, "mean"]
+        text += [f"### By {section}", markdown_table(columns, table)]
+    return "\n\n".join([*text, budget(records)]) + "\n"
+
+
+def _model_row(name: str, record: Record, scores: Mapping[str, Record], sets: Sequence[str]) -> list[str]:
+    evaluation, parameters = record["results"]["evaluation"], record["results"]["parameters"]
+    accuracy = evaluation.get("eval_masked_nucleotide_accuracy", evaluation.get("eval_nucleotide_accuracy"))
+    complete = bool(sets) and all(one in scores for one in sets)
+    return [
+        name, f"{parameters / 1e6:.2f} M", f"{record['bases_seen'] / 1e6:.1f} M" if record["bases_seen"] else "",
+        "" if accuracy is None else f"{accuracy:.3f}", *(_cell(scores.get(one)) for one in sets),
+        f"{statistics.fmean([scores[one]['mean'] for one in sets]):.1f}" if complete else "",
+    ]  # fmt: skip
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
@@ -216,6 +229,14 @@ SECTIONS: list[tuple[str, Callable[[Sequence[Record]], str]]] = [
 """Folders of records, and what is made of them."""
 
 
+def in_order_of_study(name: str, records: Sequence[Record]) -> list[Record]:
+    """Records in the order in which the study of that name has its entries; others behind them."""
+    path = STUDIES / f"{name}.yaml"
+    entries = yaml.safe_load(path.read_text())["entries"].values() if path.is_file() else ()
+    order = {entry: place for place, entry in enumerate(entry for section in entries for entry in section)}
+    return sorted(records, key=lambda record: order.get(record["name"], len(order)))
+
+
 def results_page(folder: Path = RECORDS) -> str:
     """The whole page; sections without records are left out.
 
@@ -224,7 +245,7 @@ def results_page(folder: Path = RECORDS) -> str:
     """
     parts = [HEAD]
     for name, make in SECTIONS:
-        records = read_records(folder / name) if (folder / name).is_dir() else []
+        records = in_order_of_study(name, read_records(folder / name) if (folder / name).is_dir() else [])
         if records:
             parts.append(make(records))
     return "\n".join(parts)

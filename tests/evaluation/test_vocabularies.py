@@ -75,6 +75,16 @@ def test_the_bag_of_a_reverse_complement_is_the_bag_of_complementary_words() -> 
     np.testing.assert_array_equal(one[mirrored], other)
 
 
+@pytest.mark.parametrize("k", [1, 3, 4])
+def test_canonical_words_are_those_of_the_other_strand_from_behind(k: int) -> None:
+    text = dna(200, 5) + "N" + dna(50, 6)
+    vocabulary = KmerVocabulary(k, canonical=True)
+    one, other = vocabulary.encode([text, reverse_complement(text)])
+    np.testing.assert_array_equal(one[0], other[0, ::-1])
+    plain = KmerVocabulary(k).encode([text, reverse_complement(text)])
+    np.testing.assert_array_equal(one, np.minimum(plain[0], plain[1][:, ::-1]))
+
+
 def test_bags_are_shares_and_levels_can_be_chosen(codec: VQDNACodecModel) -> None:
     vocabulary = CodecVocabulary(codec)
     texts = [dna(40, 1), dna(25, 2) + "NNN"]

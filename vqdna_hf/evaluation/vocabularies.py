@@ -61,6 +61,7 @@ class KmerVocabulary:
         k: bases a word.
         overlapping: a word at every base (M = n - k + 1, word i stands for bases i to i + k - 1), or one every k bases
             (M = n // k, what is left over at the end is dropped).
+        canonical: a word and its reverse complement are one, the first of both in the order above.
 
     Raises:
         ValueError: if k is not from 1 to `LARGEST_K`; `encode`: if a sequence is empty or has an illegal letter.
@@ -71,14 +72,24 @@ class KmerVocabulary:
     [[[0, 1, 6]], [[1, -1, -1]], [[]]]
     >>> KmerVocabulary(2, overlapping=False).encode(["AACGT"])[0].tolist()
     [[0, 6]]
+    >>> KmerVocabulary(2, canonical=True).encode(["AAGTT"])[0].tolist()  # AA, AG, GT = AC, TT = AA
+    [[0, 2, 1, 0]]
     """
 
-    def __init__(self, k: int, overlapping: bool = True) -> None:
+    def __init__(self, k: int, overlapping: bool = True, canonical: bool = False) -> None:
         if not 1 <= k <= LARGEST_K:
             raise ValueError(f"k={k}: words of 1 to {LARGEST_K} nucleotides are counted")
         self.k, self.overlapping = k, overlapping
         self.name = f"{k}-mer" if overlapping or k == 1 else f"{k}-mer, non-overlapping"
         self.sizes: tuple[int, ...] = (NUM_NUCLEOTIDES**k,)
+        self._canonical: NDArray[np.int32] | None = None
+        if canonical:
+            self.name = f"canonical {self.name}"
+            words = np.arange(NUM_NUCLEOTIDES**k, dtype=np.int32)
+            other = np.zeros_like(words)
+            for place in range(k):  # complements are 3 - base; the last base of a word is the first of the other strand
+                other = other * NUM_NUCLEOTIDES + (3 - words // NUM_NUCLEOTIDES**place % NUM_NUCLEOTIDES)
+            self._canonical = np.minimum(words, other)
 
     def encode(self, sequences: Sequence[str]) -> list[NDArray[np.int32]]:
         """The word at each place, (1, M); -1 where N stands in it."""
@@ -86,6 +97,8 @@ class KmerVocabulary:
         if not ids:
             return []
         words = kmers(np.concatenate(ids), self.k)
+        if self._canonical is not None:
+            words = np.where(words < 0, words, self._canonical[words])
         starts = np.cumsum([0, *map(len, ids)])
         step = 1 if self.overlapping else self.k
         return [words[None, start : max(end - self.k + 1, start) : step] for start, end in pairwise(starts)]
