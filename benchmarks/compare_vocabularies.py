@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from vqdna_hf.data.files import write_json
 from vqdna_hf.evaluation.baselines import compared_parameters
 from vqdna_hf.evaluation.classifiers import Variant, load_classifier
 from vqdna_hf.evaluation.gue import evaluate_gue
@@ -95,19 +96,42 @@ class Study:
             raise ValueError(f"{self.name}: {key}: nothing matches {', '.join(missing)}")
         return found
 
+    def is_made(self, path: Path, section: str, changes: dict[str, Any]) -> bool:
+        """Whether a record is there.
+
+        Raises:
+            ValueError: if what is there is of other values than the study's.
+        """
+        if not path.is_file():
+            return False
+        there = json.loads(path.read_text())["results"]
+        if (there["section"], there["changes"]) != (section, changes):
+            raise ValueError(f"{path} is of other values, {there['changes']}: remove it, or give --results")
+        return True
+
     def run(self, script: str, stage: str, folder: Path, **flags: Any) -> Path:
-        """Train with one of the example scripts, unless it is done; an interrupted training goes on."""
-        if (folder / TRAINED).is_file():
-            return folder
+        """Train with one of the example scripts, unless it is done.
+
+        Raises:
+            ValueError: if what is there was trained with other values, or the training fails.
+        """
         recipe = ROOT / "examples" / "recipes" / self.values["recipe"] / f"{stage}.yaml"
         words = [sys.executable, str(ROOT / "examples" / f"{script}.py"), str(recipe)]
         flags |= {"train_files": self.paths("train_files"), "validation_files": self.paths("validation_files")}
+        asked = {"recipe": yaml.safe_load(recipe.read_text()), "extra": self.extra}
+        asked = json.loads(json.dumps(asked | {"flags": flags}, default=str))
+        values = folder.parent / f"{folder.name}.values.json"
+        if (folder / TRAINED).is_file():
+            if values.is_file() and json.loads(values.read_text()) != asked:
+                raise ValueError(f"{folder} was trained with other values ({values}): remove both, or give --work")
+            return folder
         flags |= {"output_dir": folder, "disable_tqdm": True, "overwrite_output_dir": True}
         for flag, value in flags.items():
             words.append(f"--{flag}")
             words += [str(item) for item in value] if isinstance(value, list) else [_word(value)]
         folder.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
+        write_json(values, asked)
         log = folder.parent / f"{folder.name}.log"
         with log.open("w") as stream:
             code = subprocess.run([*words, *self.extra], stdout=stream, stderr=stream, check=False).returncode
@@ -144,8 +168,7 @@ class Codecs:
             raise ValueError(f"{name}: no such codec in the study {self.study.name}")
         changes = dict(self.study.entries[name][1])
         teacher = changes.pop("teacher", None)
-        recipe = ROOT / "examples" / "recipes" / self.study.values["recipe"] / "codec.yaml"
-        config = {**yaml.safe_load(recipe.read_text())["codec_config"], **changes}
+        config = {**self.study.values["codec_config"], **changes}
         flags: dict[str, Any] = {"codec_config": config, "seed": seed}
         if teacher is not None:
             config["objective"] = "distillation"
@@ -166,9 +189,9 @@ class Codecs:
     def measure(self, name: str, seed: int) -> None:
         """One record of kind `codec`, unless it is there; of k-mers too, which a learned vocabulary has to beat."""
         path = self.study.results / f"{name}-seed-{seed}.json"
-        if path.is_file():
-            return
         section, changes = self.study.entries[name]
+        if self.study.is_made(path, section, changes):
+            return
         trained = [] if section == "control" else self.folders(name, seed)
         start = time.perf_counter()
         results = self._probe_kmers(changes, seed) if section == "control" else self._measure(trained[-1], seed)
@@ -227,7 +250,7 @@ class Models:
         folder = self.pretrained(name)
         before = self.codecs.folders(changes["codec"], 0) if "codec" in changes else []
         path = self.study.results / name / "pretraining.json"
-        if not path.is_file():
+        if not self.study.is_made(path, section, changes):
             evaluated = folder / "eval_results.json"
             model, _ = load_classifier(folder, num_labels=2, seed=0)
             write_record(
@@ -268,6 +291,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of records, with one for each study")
     args, extra = parser.parse_known_args()  # what is left goes to the training scripts, e.g. --max_steps 2
 
+    if extra and RESULTS in (args.results, *args.results.parents):
+        raise ValueError(f"{' '.join(extra)}: no values of the study's: give folders of your own, --results and --work")
     study = Study.read(args.study, args.work, args.results, extra)
     about_codecs = study.values.get("codecs")  # of models: the study that has their codecs
     codecs = Codecs(study if about_codecs is None else Study.read(about_codecs, args.work, args.results, extra))

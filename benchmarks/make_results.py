@@ -5,7 +5,9 @@ python benchmarks/make_results.py --check    # exit code 2 if that file is not w
 """
 
 import argparse
+import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,9 @@ Budgets are those of a CPU: what holds at this size need not hold at another.
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and standard deviation as text; a mean alone for one value."""
+    """Mean and standard deviation as text; a mean alone for one value; nothing for none."""
+    if not values:
+        return ""
     text = f"{statistics.fmean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {statistics.stdev(values):.{digits}f}"
 
@@ -59,75 +63,90 @@ def by_name(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
-def probe_means(record: Record, features: str) -> float | None:
-    """Mean over the probed sets of 100 MCC; None where these features were not probed."""
-    values = [one[features]["matthews_correlation"] for one in record["results"]["probe"].values() if features in one]
-    return 100 * statistics.fmean(values) if values else None
+def probe_means(records: Sequence[Record], features: str, value: str = "matthews_correlation") -> list[float]:
+    """For each record, the mean over the probed sets of 100 MCC; none where these features were not probed."""
+    probes = [[one[features][value] for one in _probe(record).values() if features in one] for record in records]
+    return [100 * statistics.fmean(values) for values in probes if values]
 
 
-def levels(values: Sequence[Any], form: str) -> str:
-    """One number a level, coarse to fine."""
-    return " / ".join(form.format(value) for value in values)
+def _probe(record: Record) -> Mapping[str, Any]:
+    return record["results"].get("probe", {})
 
 
-def codec_row(name: str, records: Sequence[Record]) -> list[str]:
-    """One vocabulary: what it is, how it is used, what it means, how it moves, what it leaks, what a probe reads."""
-    first = records[0]["results"]
-    bags = [value for record in records if (value := probe_means(record, "bag")) is not None]
-    means = [value for record in records if (value := probe_means(record, "mean")) is not None]
-    probes = [spread(bags) if bags else "", spread(means) if means else ""]
-    if "usage" not in first:
-        return [name, levels(first["sizes"], "{}"), *[""] * 8, *probes]
-    usage, kmers, strand = first["usage"], first["kmers"], first["strand"]["levels"]
-    phase = [track["phase"]["levels"] for one in first["annotation"].values() if "phase" in (track := one["tracks"])]
-    return [
-        name,
-        levels(first["codec"]["codebook_sizes"], "{}"),
-        str(first["codec"]["receptive_field"]),
-        f"{first['reconstruction']['accuracy']:.3f}" if "reconstruction" in first else "",
-        levels([level["usage"] for level in usage], "{:.2f}"),
-        levels([level["perplexity"] for level in usage], "{:.0f}"),
-        levels([level["5"]["bits"] / level["5"]["entropy_other"] for level in kmers], "{:.2f}"),
-        levels([level["agreement"] for level in strand], "{:.2f}"),
-        levels([level["changed"] for level in first["stability"]["levels"]], "{:.1f}"),
-        levels([level["bits"] for level in phase[0]], "{:.3f}") if phase else "",
-        *probes,
-    ]
+def levels(records: Sequence[Record], form: str, of: Callable[[Record], Sequence[float]]) -> str:
+    """One number a level, coarse to fine, the mean over records (seeds); nothing where a record lacks it."""
+    try:
+        rows = [of(record["results"]) for record in records]
+    except KeyError:
+        return ""
+    return " / ".join(form.format(statistics.fmean(column)) for column in zip(*rows, strict=True))
 
 
 CODEC_COLUMNS = [
-    "vocabulary", "entries", "sees", "bases right", "used", "perplexity", "5-mer known", "same on other strand",
-    "codes moved", "phase, bits", "probe: bag", "probe: mean vector",
+    "vocabulary", "entries", "sees", "bases right", "used", "perplexity", "said by the 5-mer", "same on other strand",
+    "codes moved", "probe: bag", "probe: mean vector",
 ]  # fmt: skip
 
-CODEC_NOTES = """
-One number a level, coarse to fine. *sees*: bases the last level's code sees; *bases right*: reconstruction accuracy;
-*used*, *perplexity*: of the codebook, on a genome that training did not see; *5-mer known*: mutual information of a
-code with the centred 5-mer, as a share of the 5-mer's entropy (less what chance gives); *same on other strand*: how
-often a place has the same code there; *codes moved* by one substitution, on average; *phase*: mutual information with
-the codon position in coding sequence; *probe*: MCC of logistic regression on how often each code occurs, or on the mean
-code vector, mean over all complete GUE sets (6,000 training sequences each, whole test sets).
-"""
+
+def codec_row(name: str, records: Sequence[Record]) -> list[str]:
+    """One vocabulary: what it is, how it is used, what it means, how it moves, what a probe reads."""
+    codec = records[0]["results"].get("codec")
+    sizes = records[0]["results"]["sizes"] if codec is None else codec["codebook_sizes"]
+    return [
+        name,
+        " / ".join(map(str, sizes)),
+        "" if codec is None else str(codec["receptive_field"]),
+        levels(records, "{:.3f}", lambda found: [found["reconstruction"]["accuracy"]]),
+        levels(records, "{:.2f}", lambda found: [level["usage"] for level in found["usage"]]),
+        levels(records, "{:.0f}", lambda found: [level["perplexity"] for level in found["usage"]]),
+        levels(
+            records, "{:.2f}", lambda found: [level["5"]["bits"] / level["5"]["entropy"] for level in found["kmers"]]
+        ),
+        levels(records, "{:.2f}", lambda found: [level["agreement"] for level in found["strand"]["levels"]]),
+        levels(records, "{:.1f}", lambda found: [level["changed"] for level in found["stability"]["levels"]]),
+        spread(probe_means(records, "bag")),
+        spread(probe_means(records, "mean")),
+    ]
+
+
+def codec_notes(records: Sequence[Record]) -> str:
+    """What the columns are, with the budget that the records tell."""
+    train = max(one["bag"].get("train", 0) for record in records for one in _probe(record).values())
+    genomes = sorted({record["results"]["genome"]["name"] for record in records if "genome" in record["results"]})
+    sets = sorted({name for record in records for name in _probe(record)})
+    return (
+        f"One number a level, coarse to fine, measured on {', '.join(genomes) or 'no genome'}. *sees*: bases the last "
+        "level's code sees; *bases right*: reconstruction accuracy; *used*, *perplexity*: of the codebook; *said by "
+        "the 5-mer*: mutual information of a code with the 5-mer around its base (less what chance gives), as a share "
+        "of the code's entropy: 1 is a code that is a function of it; *same on other strand*: how often a place has "
+        "the same code there; *codes moved* by one substitution, on average; *probe*: MCC of logistic regression, its "
+        f"strength chosen by cross-validation, on how often each code occurs, or on the mean code vector, mean over "
+        f"{len(sets)} sets of GUE ({train} training sequences of each at most)."
+    )
 
 
 def codec_section(records: Sequence[Record]) -> str:
     """Vocabularies by themselves, a table a section of the study."""
-    text = ["## Vocabularies by themselves", CODEC_NOTES.strip(), ""]
+    if unknown := {record["results"]["section"] for record in records} - set(TITLES):
+        raise ValueError(f"records of the sections {', '.join(sorted(unknown))}; there are {', '.join(TITLES)}")
+    text = ["## Vocabularies by themselves", "", codec_notes(records), ""]
     for section, title in TITLES.items():
         chosen = [record for record in records if record["results"]["section"] == section]
         if not chosen:
             continue
         rows = [codec_row(name, of_name) for name, of_name in by_name(chosen).items()]
         text += [f"### {title}", "", markdown_table(CODEC_COLUMNS, rows), "", budget(chosen), ""]
+    if annotated := [record for record in records if record["results"].get("annotation")]:
+        text += [annotation_table(annotated), ""]
     if leaks := [record for record in records if "leak" in record["results"]]:
         text += [leak_table(leaks), ""]
-    text += [probe_table(records), ""]
+    text += [probe_table([record for record in records if _probe(record)]), ""]
     return "\n".join(text)
 
 
 def budget(records: Sequence[Record]) -> str:
     """What a table cost, and what makes it again."""
-    commands = sorted({" ".join(record["command"].split()[:3]) for record in records})
+    commands = sorted({_whole_study(record["command"]) for record in records})
     seeds = sorted({seed for record in records for seed in record["seeds"]})
     bases = sorted({record["bases_seen"] for record in records if record["bases_seen"]})
     seconds = sum(record["seconds"] or 0 for record in records)
@@ -139,33 +158,69 @@ def budget(records: Sequence[Record]) -> str:
     )
 
 
+def _whole_study(command: str) -> str:
+    """The command without what chooses one entry and seed of a study."""
+    return re.sub(r" --(only|seeds) \S+", "", command)
+
+
+TRACKS = {"phase": "codon position", "exon": "exon", "intron": "intron", "tss": "start of transcription"}
+
+
+def annotation_table(records: Sequence[Record]) -> str:
+    """Mutual information with annotation, beside that of k-mers at the same places."""
+    words = ["3", "5"]
+
+    def bits(track: str, k: str | None) -> Callable[[Record], Sequence[float]]:
+        def find(found: Record) -> Sequence[float]:
+            (one,) = found["annotation"].values()
+            measured = one["tracks"][track]
+            return [level["bits"] for level in (measured["levels"] if k is None else [measured["controls"][k]])]
+
+        return find
+
+    controls = [[f"{k}-mers", *(levels(records[:1], "{:.4f}", bits(track, k)) for track in TRACKS)] for k in words]
+    rows = [
+        [name, *(levels(of_name, "{:.4f}", bits(track, None)) for track in TRACKS)]
+        for name, of_name in by_name(records).items()
+    ]
+    return (
+        "### What codes tell of annotation\n\nBits of mutual information of a code, or of the word around a base, with "
+        "the annotation of that base, less what chance gives at independent places.\n\n"
+        f"{markdown_table(['vocabulary', *TRACKS.values()], [*controls, *rows])}"
+    )
+
+
 def leak_table(records: Sequence[Record]) -> str:
     """How well a small predictor names hidden bases, by what is hidden."""
-    rows = []
-    for name, of_name in by_name(records).items():
-        leak = of_name[0]["results"]["leak"]
-        rows.append(
-            [name, *(f"{value:.3f}" for value in (
-                leak["commonest"], leak["nucleotide"]["accuracy"], leak["code"]["accuracy"]
-            ))]
-        )  # fmt: skip
-    columns = ["vocabulary", "commonest base", "nucleotides hidden", "codes hidden"]
+    accuracies: dict[str, Callable[[Record], Sequence[float]]] = {
+        "commonest base": lambda found: [found["leak"]["commonest"]],
+        "nucleotides hidden": lambda found: [found["leak"]["nucleotide"]["accuracy"]],
+        "codes hidden": lambda found: [found["leak"]["code"]["accuracy"]],
+    }
+    rows = [
+        [name, *(levels(of_name, "{:.3f}", of) for of in accuracies.values())]
+        for name, of_name in by_name(records).items()
+    ]
     return (
         "### The leak of masked codes\n\nAccuracy of a small predictor on hidden bases: where the *codes* are hidden, "
-        f"their neighbours give the bases away.\n\n{markdown_table(columns, rows)}"
+        f"their neighbours give the bases away.\n\n{markdown_table(['vocabulary', *accuracies], rows)}"
     )
 
 
 def probe_table(records: Sequence[Record]) -> str:
     """The probe on bags of codes, set by set."""
-    sets = list(dict.fromkeys(name for record in records for name in record["results"]["probe"]))
+    sets = list(dict.fromkeys(name for record in records for name in _probe(record)))
     rows = []
     for name, of_name in by_name(records).items():
-        values = [
-            [100 * record["results"]["probe"][one]["bag"]["matthews_correlation"] for record in of_name] for one in sets
+        cells = [
+            [100 * _probe(record)[one]["bag"]["matthews_correlation"] for record in of_name if one in _probe(record)]
+            for one in sets
         ]
-        rows.append([name, *map(spread, values), f"{statistics.fmean(map(statistics.fmean, values)):.1f}"])
-    return f"### The probe on bags of codes, set by set\n\n{markdown_table(['vocabulary', *sets, 'mean'], rows)}"
+        without = probe_means(of_name, "bag", "matthews_correlation_without_overlap")
+        means = probe_means(of_name, "bag") if all(cells) else []
+        rows.append([name, *map(spread, cells), spread(means), spread(without if all(cells) else [])])
+    columns = ["vocabulary", *sets, "mean", "mean without test sequences that stand in train"]
+    return f"### The probe on bags of codes, set by set\n\n{markdown_table(columns, rows)}"
 
 
 def model_section(records: Sequence[Record]) -> str:
@@ -176,10 +231,13 @@ def model_section(records: Sequence[Record]) -> str:
     for row in rows:
         scores.setdefault(row["model"].partition(" (")[0], {})[row["set"]] = row
     protocols = ", ".join(f"`{one}`" for one in sorted({row["protocol"] for row in rows}))
+    sizes = [record["results"]["parameters"] for record in pretraining.values()]
     text = [
         "## Models on them",
-        "Equal backbone, windows, steps and parameters (within 3 %, prediction heads left out); fine-tuned under the "
-        f"protocol {protocols}, MCC mean ± sd over seeds. Collapsed runs in brackets.",
+        "One backbone, the same windows, and as many bases for every model: what a learned vocabulary saw in its own "
+        "training, others see more of in theirs. Parameters without prediction heads: within "
+        f"{100 * (max(sizes) / min(sizes) - 1):.1f} % of each other. One pre-training of each; fine-tuned under the "
+        f"protocol {protocols}, MCC mean ± sd over seeds of fine-tuning. Collapsed runs in brackets.",
     ]
     reference = next(iter(pretraining))
     for section in dict.fromkeys(record["results"]["section"] for record in pretraining.values()):
@@ -220,13 +278,13 @@ def sars_section(records: Sequence[Record]) -> str:
     return "## SARS-CoV-2\n\n" + "\n\n".join(parts) + "\n"
 
 
-SECTIONS: list[tuple[str, Callable[[Sequence[Record]], str]]] = [
-    ("codecs", codec_section),
-    ("models", model_section),
-    ("gue", gue_section),
-    ("sars_cov_2", sars_section),
+SECTIONS: list[tuple[str, set[str], Callable[[Sequence[Record]], str]]] = [
+    ("codecs", {"codec"}, codec_section),
+    ("models", {"pretraining", "gue"}, model_section),
+    ("gue", {"gue"}, gue_section),
+    ("sars_cov_2", {"sars_cov_2"}, sars_section),
 ]
-"""Folders of records, and what is made of them."""
+"""Folders of records, the kinds of these, and what is made of them."""
 
 
 def in_order_of_study(name: str, records: Sequence[Record]) -> list[Record]:
@@ -242,12 +300,24 @@ def results_page(folder: Path = RECORDS) -> str:
 
     Args:
         folder: with a folder of records for each section.
+
+    Raises:
+        ValueError: if it has no records, or a section has records of another kind or two of one name and seed.
     """
     parts = [HEAD]
-    for name, make in SECTIONS:
+    for name, kinds, make in SECTIONS:
         records = in_order_of_study(name, read_records(folder / name) if (folder / name).is_dir() else [])
+        if foreign := {record["kind"] for record in records} - kinds:
+            raise ValueError(
+                f"{folder / name}: records of the kind {', '.join(foreign)} are not made into a table here"
+            )
+        runs = Counter((record["name"], *record["seeds"]) for record in records if record["kind"] == "codec")
+        if twice := [" ".join(map(str, run)) for run, times in runs.items() if times > 1]:
+            raise ValueError(f"{folder / name}: more than one record of {', '.join(twice)}: remove all but one")
         if records:
             parts.append(make(records))
+    if len(parts) == 1:
+        raise ValueError(f"{folder}: no records in {', '.join(name for name, _, _ in SECTIONS)} below it")
     return "\n".join(parts)
 
 

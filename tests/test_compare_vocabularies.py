@@ -61,8 +61,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     shared: dict[str, Any] = {
         "recipe": "tiny", "train_files": ["train.fa"], "validation_files": ["other.fa"], "seeds": [0],
     }  # fmt: skip
-    codec = {**TINY_CODEC, "objective": "window"}
     codecs = {
+        "codec_config": {**TINY_CODEC, "objective": "window"},
         "measure": {
             "genome": "other.fa",
             "annotation": ["other.gff3"],
@@ -71,7 +71,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
         },
         "entries": {
             "control": {"2-mers": {"kmer": 2}},
-            "objective": {"window": codec, "distilled": {**codec, "teacher": "window"}},
+            "objective": {"window": {}, "distilled": {"teacher": "window"}},
         },
     }
     models = {
@@ -134,6 +134,11 @@ def test_what_a_study_cannot_do_is_one_line(
         assert message in error
 
 
+def probed(value: float) -> dict[str, Any]:
+    """What a probe gives, as far as the page tells it."""
+    return {"matthews_correlation": value, "matthews_correlation_without_overlap": value, "train": 10}
+
+
 def test_the_page_tells_means_over_seeds_and_what_it_cost(tmp_path: Path) -> None:
     for seed, value in ((0, 0.40), (1, 0.50)):
         write_record(
@@ -146,14 +151,64 @@ def test_the_page_tells_means_over_seeds_and_what_it_cost(tmp_path: Path) -> Non
             results={
                 "section": "control",
                 "sizes": [256],
-                "probe": {"tf/0": {"bag": {"matthews_correlation": value}}},
+                "probe": {"tf/0": {"bag": probed(value)}},
             },
         )
     page = make_results.results_page(tmp_path)
     assert "| 4-mers | 256 |" in page
     assert "45.0 ± 7.1" in page
     assert "seeds 0, 1; 1 minutes in all" in page
-    assert make_results.results_page(tmp_path / "codecs") == make_results.HEAD  # no section has records there
+    with pytest.raises(ValueError, match="no records in codecs, models, gue, sars_cov_2 below it"):
+        make_results.results_page(tmp_path / "codecs")
+
+
+def test_a_page_is_not_made_of_what_does_not_belong_there(tmp_path: Path) -> None:
+    def codec(path: str, **values: Any) -> None:
+        results = {"section": "control", "changes": {}, "sizes": [4], "probe": {"tf/0": {"bag": probed(0.5)}}}
+        write_record(
+            tmp_path / path, kind=values.pop("kind", "codec"), name="a", command="python x.py", seeds=[0],
+            results=results | values,
+        )  # fmt: skip
+
+    codec("one/codecs/a-seed-0.json")
+    codec("one/codecs/copy/a-seed-0.json")
+    with pytest.raises(ValueError, match="more than one record of a 0: remove all but one"):
+        make_results.results_page(tmp_path / "one")
+    codec("two/codecs/a-seed-0.json", kind="gue")
+    with pytest.raises(ValueError, match="records of the kind gue are not made into a table here"):
+        make_results.results_page(tmp_path / "two")
+    codec("three/codecs/a-seed-0.json", section="typo")
+    with pytest.raises(ValueError, match="records of the sections typo; there are control, "):
+        make_results.results_page(tmp_path / "three")
+
+
+def test_what_a_study_has_is_not_mixed_with_other_values(
+    data: Path, studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codecs = str(studies / "codecs.yaml")
+    assert run(monkeypatch, data, codecs, "--work", str(tmp_path), "--max_steps", "2") == 2
+    assert "--max_steps 2: no values of the study's: give folders of your own" in capsys.readouterr().err
+
+    words = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results"), "--only", "2-mers"]
+    assert run(monkeypatch, data, codecs, *words) == 0
+    values = yaml.safe_load(Path(codecs).read_text())
+    values["entries"]["control"]["2-mers"]["kmer"] = 1
+    changed = tmp_path / "codecs.yaml"
+    changed.write_text(yaml.safe_dump(values))
+    assert run(monkeypatch, data, str(changed), *words) == 2
+    assert "2-mers-seed-0.json is of other values, {'kmer': 2}: remove it" in capsys.readouterr().err
+
+
+def test_a_model_of_other_values_is_not_taken_for_the_study_s(data: Path, tmp_path: Path) -> None:
+    study = compare_vocabularies.Study(
+        "own", {"recipe": "tiny", "train_files": [], "validation_files": []}, tmp_path, tmp_path, ["--max_steps", "2"]
+    )
+    folder = tmp_path / "codec" / "seed-0"
+    folder.mkdir(parents=True)
+    (folder / compare_vocabularies.TRAINED).write_text("{}")
+    (folder.parent / "seed-0.values.json").write_text(json.dumps({"extra": []}))
+    with pytest.raises(ValueError, match="was trained with other values"):
+        study.run("run_codec", "codec", folder, seed=0)
 
 
 def test_the_page_is_what_the_records_give() -> None:
