@@ -225,8 +225,8 @@ def test_windows_that_cannot_be_compared_are_not_held_out(tmp_path: Path) -> Non
     }
     folder = write_genomes(tmp_path / "genomes", genomes)
     manifest = make_species_sets(folder, tmp_path / "out", policies=[SpeciesPolicy(**SMALL)])[0]
-    assert manifest["classes"] == ["B x", "C x"]
-    assert manifest["left_out"]["A x"].startswith("0 windows of dev")
+    assert manifest["classes"] == ["B b", "C c"]
+    assert manifest["left_out"]["A a"].startswith("0 windows of dev")
 
 
 def test_a_genome_that_cannot_be_read_is_left_out_and_named(genomes: Path, tmp_path: Path) -> None:
