@@ -56,9 +56,7 @@ def gue(
     ] = False,
     keep_models: Annotated[
         Path | None,
-        typer.Option(
-            "--keep-models", "--keep_models", metavar="FOLDER", help="Keep the models of the runs that are made now."
-        ),
+        typer.Option("--keep-models", "--keep_models", metavar="FOLDER", help="Keep the models of new runs there."),
     ] = None,
 ) -> None:
     """Fine-tune on GUE and measure on its test sets, several seeds each, beside what papers report.

@@ -180,6 +180,7 @@ def _run(
         **_test_results(gue_set, logits, test_order, diverged=not np.isfinite(losses).all()),
         "dev": {**keeper.results(), "sequences": len(datasets["dev"])},
         "steps": trainer.state.global_step,
+        "folder": "/".join(Path(checkpoint).resolve().parts[-2:]),  # many are called seed-0
         "precision": _precision(protocol),
         "device": args.device.type,
         "model": count_parameters(trainer.model),
@@ -323,9 +324,8 @@ def evaluate_gue(
         The summary, see `summarize_gue`.
 
     Raises:
-        ValueError: before anything is trained: on a set, a model or a protocol that cannot be used, a folder that
-            cannot be written to, or if `output` holds runs of another model, protocol, precision, or data. Between two
-            runs, if the checkpoint has changed.
+        ValueError: before anything is trained: on a set, model, protocol or folder that cannot be used, or if `output`
+            holds runs of another model, protocol, or data. Between two runs, if the checkpoint has changed.
 
     Example:
 
@@ -341,17 +341,12 @@ def evaluate_gue(
     with Interrupt():
         gue_sets = _read(data, sets, protocol_of, say)
         _check_earlier_runs(output, identity, protocol_of, gue_sets)
-        missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
-        made = len(gue_sets) * len(seeds) - len(missing)
-        say(f"{output}: {len(missing)} runs to make of {len(missing) + made}")
-        if keep_models is not None and made:
-            say(f"--keep-models: {made} runs are there already, and are not made again to keep their models")
+        missing = _missing(output, gue_sets, seeds, keep_models is not None, say)
         _check_readable(checkpoint, list({run[0].name: run[0] for run in missing}.values()), variant)
 
     def make(gue_set: GueSet, seed: int) -> dict[str, Any]:
-        own = protocol_of(gue_set.name)
-        results, save = _run(checkpoint, gue_set, own, seed, variant, identity)
-        _write_run(output, identity, gue_set, own, seed, {**results, "folder": _folder_name(checkpoint)})
+        results, save = _run(checkpoint, gue_set, protocol_of(gue_set.name), seed, variant, identity)
+        _write_run(output, identity, gue_set, protocol_of(gue_set.name), seed, results)
         if keep_models is not None:
             _keep(save, Path(keep_models) / gue_set.name / f"seed-{seed}")
         return results
@@ -370,6 +365,18 @@ def _read(
     for name in folders:
         protocol_of(name)  # refuses what makes no sense before thousands of sequences are read
     return read_sets(folders)
+
+
+def _missing(
+    output: Path, gue_sets: Sequence[GueSet], seeds: Sequence[int], keep_models: bool, say: Callable[[str], None]
+) -> list[tuple[GueSet, int]]:
+    """The runs that are to be made."""
+    missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
+    made = len(gue_sets) * len(seeds) - len(missing)
+    say(f"{output}: {len(missing)} runs to make of {len(missing) + made}")
+    if keep_models and made:
+        say(f"--keep-models: {made} runs are there already, and are not made again to keep their models")
+    return missing
 
 
 def _make_all(
@@ -403,11 +410,6 @@ def _keep(save: Callable[[Path], None], folder: Path) -> None:
         save(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder}: the model cannot be kept ({error}); its run is on record") from error
-
-
-def _folder_name(checkpoint: str | PathLike) -> str:
-    """With the folder above, since many are called seed-0."""
-    return "/".join(Path(checkpoint).resolve().parts[-2:])
 
 
 def _path_of(output: Path, gue_set: GueSet, seed: int) -> Path:
