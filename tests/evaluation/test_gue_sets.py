@@ -121,7 +121,11 @@ def test_only_whole_sets_of_gue_are_gue(root: Path) -> None:
 BROKEN = {
     "header": ("sequence,class", [("ACGT", 0), ("GGGG", 1)], "train.csv: no column 'label': .* is sequence,class"),
     "no header": ("ACGTACGTACGT,0", [("ACGT", 0)], "the first line is data, not a header"),
-    "text labels": ("sequence,label", [("ACGT", "yes"), ("GG", 1)], r"row 1 .* 'yes' is .*: number the classes 0, .*$"),
+    "text labels": (
+        "sequence,label",
+        [("ACGT", "yes"), ("GG", 1)],
+        r"row 1 .* 'yes' is .*: number the classes 0, 1, 2, \.\.\.$",
+    ),
     "two labels": ("sequence,label,label", [("ACGT", 0, 1), ("GGGG", 1, 0)], "two columns are named 'label'"),
     "protein": ("sequence,label", [("ACGT", 0), ("MKLV", 1)], "row 2 .* column 'sequence': 'L' at position 2"),
     "gaps": ("sequence,label", [("ACGT", 0), ("A-CG", 1)], "row 2 .*'-' at position 1"),

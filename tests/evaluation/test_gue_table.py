@@ -155,3 +155,5 @@ def test_the_table_names_its_sources() -> None:
     assert "what papers report, not measured here" in table
     assert "arXiv 2405.10812" in table
     assert "arXiv 2306.15006" in table
+    assert "where the scripts go by the loss" in table
+    assert "where the scripts go by the loss" not in gue_table(summarize_gue([record(0, 0.4, protocol="cpu")]))

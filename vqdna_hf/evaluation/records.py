@@ -34,17 +34,18 @@ _KEYS = (
     "results",
 )
 
+_NUMBER = (int, float)
 _NEEDED: dict[str, dict[str, Any]] = {
     "gue": {
         "set": str, "is_gue": bool, "checkpoint": {"name": str, "variant": str}, "data": dict, "steps": int,
-        "protocol": {"name": str, "metric": str}, "test": {"matthews_correlation": float, "f1": float},
+        "protocol": {"name": str, "metric": str}, "test": {"matthews_correlation": _NUMBER, "f1": _NUMBER},
         "test_without_overlap": (dict, type(None)), "overlap": int, "collapsed": bool, "diverged": bool,
-        "seconds": (int, float),
+        "seconds": _NUMBER,
     }
 }  # fmt: skip
 """What the results of a kind must hold, as tables read it: types, by key."""
 
-_SEED = re.compile(r"(?:.*-)?seed-(\d+)\.json")
+_SEED = re.compile(r"seed-(\d+)\.json")  # of a run on GUE
 
 
 def describe_machine() -> dict[str, Any]:
@@ -179,7 +180,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     if wrong or not all(isinstance(seed, int) for seed in seeds):
         raise ValueError(f"{path}: a record without a sound {(wrong or ['seeds'])[0]}: delete it to have it made anew")
     named = _SEED.fullmatch(path.name)
-    if named and seeds != [int(named[1])]:
+    if named and record["kind"] == "gue" and seeds != [int(named[1])]:
         raise ValueError(
             f"{path}: is a record of seed {', '.join(map(str, seeds))}: no copy of it counts as another run"
         )
