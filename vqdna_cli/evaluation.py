@@ -56,7 +56,7 @@ def gue(
     ] = False,
     keep_models: Annotated[
         Path | None,
-        typer.Option("--keep-models", "--keep_models", metavar="FOLDER", help="Keep the fine-tuned models there."),
+        typer.Option("--keep-models", "--keep_models", metavar="FOLDER", help="Keep the models of new runs there."),
     ] = None,
 ) -> None:
     """Fine-tune on GUE and measure on its test sets, several seeds each, beside what papers report.
@@ -154,7 +154,7 @@ def _numbers(text: str) -> list[int]:
     """
     words = text.replace(",", " ").split()
     if not words or not all(word.isdecimal() for word in words):
-        raise ValueError(f"--seeds {text}: give whole numbers, such as 0,1,2")
+        raise ValueError(f"--seeds {text}: give whole numbers, none below 0, such as 0,1,2")
     return [int(word) for word in words]
 
 

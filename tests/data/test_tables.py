@@ -63,6 +63,8 @@ def test_numbers_in_json_and_parquet_become_text(tmp_path: Path) -> None:
         ("a.csv", "ACGTACGTACGT,1\nACG,0\n", "first line is data, not a header"),
         ("a.csv", "sequence,label\nA,1,2\nC,1,2\n", "more fields than the header"),
         ("a.csv", "sequence,label\nA,1\nC,1,2\n", "cannot be read as a table"),
+        ("a.csv", "sequence,label,label\nA,1,0\n", "two columns are named 'label': rename one"),
+        ("a.tsv", "sequence\tlabel\t label\nA\t1\t0\n", "two columns are named 'label': rename one"),
         ("a.xls", "x", r"the name must end in \.csv"),
         ("a.json", "[{", "cannot be read as JSON"),
         ("a.jsonl", "3\n", "row 1: is int, not an object"),

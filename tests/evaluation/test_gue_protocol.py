@@ -25,9 +25,9 @@ from vqdna_hf.evaluation.gue_protocol import (
         ("prom/prom_core_tata", 10, 50, 10 * 154),
         ("splice/reconstructed", 5, 50, 5 * 1141),
         ("virus/covid", 8, 50, 8 * 2428),
-        ("mouse/0", 5, 30, 1000),
-        ("mouse/2", 5, 30, 5 * 82),
-        ("mouse/4", 5, 30, 1000),
+        ("mouse/0", 100, 30, 1000),  # Trainer lets `--max_steps 1000` override the scripts' 5 epochs
+        ("mouse/2", 100, 30, 1000),
+        ("mouse/4", 100, 30, 1000),
         ("tf/0", 3, 30, 3 * 1012),
     ],
 )
@@ -70,6 +70,10 @@ def test_overrides_are_recorded_in_the_name() -> None:
         ("cpu", {"learning_rate": 0.0}, "learning_rate 0.0"),
         ("cpu", {"max_steps": 0}, "max_steps 0"),
         ("cpu", {"warmup_steps": -1}, "warmup_steps -1"),
+        ("published", {"num_train_epochs": float("inf")}, "num_train_epochs inf: it must be above 0, and finite"),
+        ("cpu", {"learning_rate": float("inf")}, "learning_rate inf: it must be above 0, and finite"),
+        ("cpu", {"learning_rate": float("nan")}, "learning_rate nan"),
+        ("cpu", {"weight_decay": float("nan")}, "weight_decay nan: it must not be below 0, and finite"),
         ("cpu", {"lr_scheduler": "step"}, "choose linear, cosine"),
         ("cpu", {"metric": "accuracy"}, "choose matthews_correlation or f1"),
     ],

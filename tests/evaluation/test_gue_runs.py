@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from vqdna_hf.evaluation.classifiers import Variant
 from vqdna_hf.evaluation.gue import evaluate_gue, measure, run_once
 from vqdna_hf.evaluation.gue_protocol import protocol_for
 from vqdna_hf.evaluation.gue_sets import read_set
+from vqdna_hf.evaluation.gue_table import summarize_gue
 from vqdna_hf.evaluation.records import read_records
 
 FAST = {"max_steps": 2, "batch_size": 8, "learning_rate": 1e-2, "eval_steps": 1, "warmup_steps": 0}
@@ -135,7 +137,8 @@ def test_overlap_by_hand(checkpoint: Path, data: Path, monkeypatch: pytest.Monke
     results = gue._test_results(own, np.eye(2)[right_of], order, diverged=False)
     assert results["overlap"] == 2
     assert results["test"]["accuracy"] == 0.75
-    assert results["test_without_overlap"]["accuracy"] == 0.5
+    assert results["test_without_overlap"]["accuracy"] == results["test_without_near"]["accuracy"] == 0.5
+    assert (results["near"], results["contradicted"]) == (2, 0)
     assert (results["collapsed"], results["test_without_overlap"]["collapsed"]) == (False, 1.0)
 
 
@@ -183,6 +186,93 @@ def test_adapters(checkpoint: Path, data: Path) -> None:
     assert 0 < results["model"]["trainable"] < results["model"]["parameters"]
 
 
+def test_a_checkpoint_that_changes_between_runs(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are read anew for each run: those of another model must not go under the first one's checksum."""
+    moving, output, write = tmp_path / "moving", tmp_path / "out", gue._write_run
+    shutil.copytree(checkpoint, moving)
+
+    def replace_behind(*args: Any) -> None:
+        write(*args)
+        save_checkpoint(moving, seed=1)
+
+    monkeypatch.setattr(gue, "_write_run", replace_behind)
+    with pytest.raises(ValueError, match=r"moving: has changed since this evaluation began \(sha256\)"):
+        evaluate(moving, data, output, sets=["tf/0"])
+    assert list(runs_in(output)) == ["tf/0/seed-0.json"]
+
+
+def test_the_checksum_of_data_is_of_what_was_read(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, check = read_set("tf/0", data / "tf" / "0").checksums, gue._check_readable
+
+    def replace_data(*args: Any) -> None:
+        check(*args)
+        write_set(data / "tf" / "0", seed=7)
+
+    monkeypatch.setattr(gue, "_check_readable", replace_data)
+    evaluate(checkpoint, data, tmp_path / "out", sets=["tf/0"], seeds=(0,))
+    assert read_records(tmp_path / "out", "gue")[0]["results"]["data"] == before
+    assert read_set("tf/0", data / "tf" / "0").checksums != before
+
+
+def test_copies_of_runs_are_no_other_runs(checkpoint: Path, data: Path, output: Path) -> None:
+    shutil.copy(output / "tf" / "0" / "seed-0.json", output / "tf" / "0" / "seed-7.json")
+    with pytest.raises(ValueError, match=r"seed-7.json: is a record of seed 0: no copy of it counts as another run"):
+        evaluate(checkpoint, data, output, seeds=(7,))
+    (output / "tf" / "0" / "seed-7.json").unlink()
+    shutil.copytree(output / "tf", output / "copy")
+    with pytest.raises(
+        ValueError, match=r"copy/0/seed-0.json: is a record that belongs to .*tf/0/seed-0.json: move it"
+    ):
+        evaluate(checkpoint, data, output)
+    # Where a table is made of any folder, copies count once.
+    rows = [row for row in summarize_gue(read_records(output, "gue"))["rows"] if row["set"] == "tf/0"]
+    assert [(row["n"], row["seeds"], row["copies"]) for row in rows] == [(2, [0, 1], 2)]
+
+
+def test_runs_of_another_precision_are_refused(
+    checkpoint: Path, data: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gue, "_precision", lambda protocol: "bfloat16")
+    with pytest.raises(ValueError, match=r"another protocol \(precision 'float32', now 'bfloat16'\)"):
+        evaluate(checkpoint, data, output)
+
+
+@pytest.mark.parametrize("results", [{"a": 1}, None, [1], {"set": "tf/0", "checkpoint": None}])
+def test_records_without_sound_results(checkpoint: Path, data: Path, output: Path, results: Any) -> None:
+    path = output / "tf" / "0" / "seed-1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "results": results}))
+    with pytest.raises(ValueError, match=r"tf/0/seed-1.json: a record without a sound .*: delete it"):
+        evaluate(checkpoint, data, output)
+
+
+@pytest.mark.parametrize("content", [b"{'a", b"\xff\xfe\x00", b""])
+def test_records_that_cannot_be_read_are_named(output: Path, content: bytes) -> None:
+    (output / "tf" / "0" / "seed-1.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"tf/0/seed-1.json: cannot be read as a record"):
+        read_records(output)
+
+
+def test_a_run_is_on_record_before_its_model_is_kept(
+    checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    options: dict[str, Any] = {"sets": ["tf/0"], "seeds": (0,)}
+    with pytest.raises(ValueError, match=r"--keep-models .*file/kept cannot be made"):
+        evaluate(checkpoint, data, tmp_path / "out", **options, keep_models=tmp_path / "file" / "kept")
+    kept, said = tmp_path / "kept", []
+    (kept / "tf").mkdir(parents=True)
+    (kept / "tf" / "0").write_text("in the way")
+    with pytest.raises(ValueError, match=r"kept/tf/0/seed-0: the model cannot be kept .*; its run is on record"):
+        evaluate(checkpoint, data, tmp_path / "out", **options, keep_models=kept)
+    assert list(runs_in(tmp_path / "out")) == ["tf/0/seed-0.json"]
+    evaluate(checkpoint, data, tmp_path / "out", **options, keep_models=kept, say=said.append)
+    assert "--keep-models: 1 runs are there already, and are not made again to keep their models" in said
+
+
 def another_model(checkpoint: Path, data: Path, tmp_path: Path) -> dict[str, Any]:
     return {"checkpoint": save_checkpoint(tmp_path / "tiny", seed=1)}
 
@@ -222,14 +312,18 @@ def test_runs_of_another_kind_are_refused(
 def test_errors_come_before_training(
     checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gue, "run_once", lambda *_: pytest.fail("a run has begun"))
+    monkeypatch.setattr(gue, "_run", lambda *_: pytest.fail("a run has begun"))
     write_split(data / "tf" / "0" / "test.csv", [("ACGT", 0), ("A" * 127, 1)])
-    with pytest.raises(ValueError, match=r"test.csv, row 2: 129 tokens, .* at most 128 are read"):
+    with pytest.raises(ValueError, match=r"row 2: 129 tokens, .* at most 128 are read: this model reads no more: cut"):
         evaluate(checkpoint, data, tmp_path / "out")
     with pytest.raises(ValueError, match="no such model folder"):
         evaluate(tmp_path / "none", data, tmp_path / "out")
-    with pytest.raises(ValueError, match="give different numbers"):
-        evaluate(checkpoint, data, tmp_path / "out", seeds=(1, 1))
+    for seeds in ((1, 1), (0, 2**32)):
+        with pytest.raises(ValueError, match=r"--seeds .*: give different numbers, from 0 to 4294967295"):
+            evaluate(checkpoint, data, tmp_path / "out", seeds=seeds)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--output .*file cannot be made: .* is not a folder"):
+        evaluate(checkpoint, tmp_path / "no data", tmp_path / "file")
     write_split(data / "tf" / "0" / "test.csv", [("ACGT", "no")])
     with pytest.raises(ValueError, match=r"nothing was trained: .*test.csv, row 1"):
         evaluate(checkpoint, data, tmp_path / "out")
@@ -251,16 +345,19 @@ def test_an_interrupted_evaluation_loses_one_run(
     output = tmp_path / "out"
     slow = {**FAST, "max_steps": 100_000, "eval_steps": 100_000}
 
-    def child() -> None:
-        once = gue.run_once
+    (tmp_path / "temporary").mkdir()
 
-        def second_never_ends(*args: Any) -> dict[str, Any]:
+    def child() -> None:
+        once = gue._run
+
+        def second_never_ends(*args: Any) -> Any:
             if not runs_in(output):
                 return once(*args)
             (tmp_path / "second").touch()
             return once(args[0], args[1], protocol_for("tf/0", "cpu", slow), *args[3:])
 
-        gue.run_once = second_never_ends
+        gue._run = second_never_ends
+        tempfile.tempdir = str(tmp_path / "temporary")
         evaluate(checkpoint, data, output, sets=["mouse/2"])
 
     pid = os.fork()
@@ -280,10 +377,11 @@ def test_an_interrupted_evaluation_loses_one_run(
         assert time.monotonic() < deadline
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)
         time.sleep(0.02)
-    time.sleep(0.2)  # while it reads, or into its training
+    time.sleep(0.5)  # into its training
     os.kill(pid, number)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert not list((tmp_path / "temporary").iterdir())
     before = runs_in(output)
     assert list(before) == ALL[:1]
     evaluate(checkpoint, data, output, sets=["mouse/2"])

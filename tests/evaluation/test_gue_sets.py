@@ -4,8 +4,10 @@
 from pathlib import Path
 
 import pytest
-from gue_folders import rows_of, write_set, write_split
+from gue_folders import letters, rows_of, write_set, write_split
 
+from vqdna_hf.data import LabelledSequences, read_labelled
+from vqdna_hf.evaluation import gue_sets
 from vqdna_hf.evaluation.gue_sets import find_sets, read_set, read_sets
 
 
@@ -61,6 +63,47 @@ def test_overlap_by_hand(tmp_path: Path) -> None:
     assert read_set("own", tmp_path).overlap.tolist() == [True, False, True, True, False]
 
 
+def test_copies_on_the_other_strand_and_with_another_label(tmp_path: Path) -> None:
+    write_split(tmp_path / "train.csv", [("AACG", 0), ("GGGG", 1), ("GGGG", 0)])
+    write_split(tmp_path / "dev.csv", [("AAAA", 0)])
+    write_split(tmp_path / "test.csv", [("CGTT", 1), ("CGTT", 0), ("GGGG", 0), ("GCAA", 1)])
+    own = read_set("own", tmp_path)
+    assert own.overlap.tolist() == [True, True, True, False]
+    assert own.contradicted.tolist() == [True, False, True, False]
+
+
+def test_50_bases_in_common_by_hand(tmp_path: Path) -> None:
+    train, other = letters(70, 1), letters(70, 2)
+    back = train[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    write_split(tmp_path / "train.csv", [(train, 0), (letters(70, 3), 1), ("ACGT", 1)])
+    write_split(tmp_path / "dev.csv", [(other, 0)])
+    shifted = [other[:20] + train[:50], other[:21] + train[:49], other[:10] + back[20:], train[:49] + "N" + train[50:]]
+    write_split(tmp_path / "test.csv", [(text, 0) for text in [*shifted, other, "ACGT", train.lower()]])
+    assert read_set("own", tmp_path).near.tolist() == [True, False, True, False, False, True, True]
+
+
+def test_links_do_not_make_two_sets_of_one(root: Path) -> None:
+    (root / "tf" / "0" / "again").symlink_to(root)
+    (root / "link").symlink_to(root / "prom")
+    assert list(find_sets(root).complete) == ["prom/prom_core_all", "tf/0"]
+    (root.parent / "links").mkdir()
+    own = write_set(root.parent / "own")
+    for name in ("one", "two"):
+        (root.parent / "links" / name).symlink_to(own)
+    assert list(find_sets(root.parent / "links").complete) == ["one"]
+
+
+def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: str, **options: str) -> LabelledSequences:
+        table = read_labelled(path, **options)
+        write_split(Path(path), rows_of(6, 9))
+        return table
+
+    monkeypatch.setattr(gue_sets, "read_labelled", read)
+    with pytest.raises(ValueError, match=r"train.csv: has changed while it was read"):
+        read_set("tf/0", root / "tf" / "0")
+
+
 def test_pairs_overlap_as_pairs(tmp_path: Path) -> None:
     header = "sequence1,sequence2,label"
     write_split(tmp_path / "train.csv", [("ACGT", "GG", 0), ("AC", "GTGG", 1)], header)
@@ -78,7 +121,12 @@ def test_only_whole_sets_of_gue_are_gue(root: Path) -> None:
 BROKEN = {
     "header": ("sequence,class", [("ACGT", 0), ("GGGG", 1)], "train.csv: no column 'label': .* is sequence,class"),
     "no header": ("ACGTACGTACGT,0", [("ACGT", 0)], "the first line is data, not a header"),
-    "text labels": ("sequence,label", [("ACGT", "promoter"), ("GG", 1)], r"row 1 .* label 'promoter' is not a whole"),
+    "text labels": (
+        "sequence,label",
+        [("ACGT", "yes"), ("GG", 1)],
+        r"row 1 .* 'yes' is .*: number the classes 0, 1, 2, \.\.\.$",
+    ),
+    "two labels": ("sequence,label,label", [("ACGT", 0, 1), ("GGGG", 1, 0)], "two columns are named 'label'"),
     "protein": ("sequence,label", [("ACGT", 0), ("MKLV", 1)], "row 2 .* column 'sequence': 'L' at position 2"),
     "gaps": ("sequence,label", [("ACGT", 0), ("A-CG", 1)], "row 2 .*'-' at position 1"),
     "empty sequence": ("sequence,label", [("ACGT", 0), ("", 1)], "row 2 .* the sequence is empty"),
@@ -124,3 +172,4 @@ def test_real_sets(vqdna_data: Path) -> None:
     tata = read_set("prom/prom_300_tata", found.complete["prom/prom_300_tata"])
     assert tata.is_gue
     assert int(tata.overlap.sum()) == 6  # as counted when the data were collected
+    assert (int(tata.near.sum()), int(tata.contradicted.sum())) == (56, 0)

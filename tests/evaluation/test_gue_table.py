@@ -39,7 +39,7 @@ def test_mean_and_sd_by_hand_collapsed_runs_included() -> None:
     assert (row["collapsed"], row["mean_of_others"]) == (1, pytest.approx(45))
     assert (row["overlap"], row["mean_without_overlap"]) == (6, pytest.approx(30))
     table = gue_table(summarize_gue(runs))
-    line = "| tiny | published | tf/0 | MCC | 30.00 ± 30.00 | 3 | **1 of 3** | 30.00 ± 26.46 (6) | 66.84 | 66.64 "
+    line = "| tiny | published | tf/0 | MCC | 30.00 ± 30.00 | 3 | **1 of 3** | 30.00 ± 26.46 (6) | not counted | 66.84 "
     assert line in table
 
 
@@ -84,8 +84,76 @@ def test_models_and_protocols_have_rows_of_their_own() -> None:
     ]
 
 
+def of_model(seed: int, sha: str, folder: str, **changes: Any) -> dict[str, Any]:
+    checkpoint = {"name": folder.rpartition("/")[2], "variant": "", "sha256": {"model": sha, "tokenizer": "same"}}
+    checkpoint |= changes.pop("checkpoint", {})
+    return record(seed, 0.5, checkpoint=checkpoint, folder=folder, **changes)
+
+
+def test_a_seed_counts_once() -> None:
+    summary = summarize_gue([record(0, 0.5), record(0, 0.5), record(0, 0.5)])
+    row = summary["rows"][0]
+    assert (row["n"], row["seeds"], row["copies"], row["is_gue_score"]) == (1, [0], 2, False)
+    assert "2 are left out as copies" in gue_table(summary)
+
+
+def test_models_of_one_name_have_rows_of_their_own() -> None:
+    runs = [of_model(0, "a", "small/seed-0"), of_model(1, "b", "large/seed-0"), of_model(2, "c", "large/other")]
+    rows = summarize_gue(runs)["rows"]
+    assert [(row["model"], row["n"]) for row in rows] == [("large/seed-0", 1), ("other", 1), ("small/seed-0", 1)]
+    # The same folder, trained anew; and the same weights under another name.
+    rows = summarize_gue([of_model(0, "a", "x/tiny"), of_model(1, "b", "x/tiny")])["rows"]
+    assert len({row["model"] for row in rows}) == 2
+    assert all(row["model"].startswith("x/tiny ") for row in rows)
+    rows = summarize_gue([of_model(0, "a", "x/tiny"), of_model(1, "a", "y/copy")])["rows"]
+    assert [(row["model"], row["seeds"]) for row in rows] == [("tiny", [0, 1])]
+
+
+def test_variants_protocols_precisions_and_data_have_rows_of_their_own() -> None:
+    adapters = [{"variant": "LoRA", "lora": [rank, 32, 0.05]} for rank in (8, 16)]
+    rows = summarize_gue([of_model(0, "a", "x/tiny", checkpoint=one) for one in adapters])["rows"]
+    assert {row["model"] for row in rows} == {
+        f"tiny (LoRA, rank, scale, dropout [{rank}, 32, 0.05])" for rank in (8, 16)
+    }
+    changed = [protocol_for("tf/0", "cpu", {"max_steps": 9, "learning_rate": rate}).as_dict() for rate in (0.1, 0.2)]
+    rows = summarize_gue([{**record(0, 0.5), "results": {**record(0, 0.5)["results"], "protocol": p}} for p in changed])
+    assert [row["protocol"] for row in rows["rows"]] == [
+        f"cpu, changed: learning_rate {rate}, lora_learning_rate {rate}" for rate in (0.1, 0.2)
+    ]
+    rows = summarize_gue([record(seed, 0.5, precision=kind) for seed, kind in enumerate(("float32", "bfloat16"))])[
+        "rows"
+    ]
+    assert [row["protocol"] for row in rows] == ["published: precision bfloat16", "published: precision float32"]
+    rows = summarize_gue([record(seed, 0.5, data={"train": str(seed)}) for seed in range(2)])["rows"]
+    assert [row["n"] for row in rows] == [1, 1]
+    assert len({row["protocol"] for row in rows}) == 2
+
+
+def test_a_protocol_that_only_has_the_name_gives_no_score() -> None:
+    protocol = {**protocol_for("mouse/2").as_dict(), "max_steps": 410}
+    runs = [record(seed, 0.5, name="mouse/2") for seed in range(3)]
+    assert summarize_gue(runs)["rows"][0]["is_gue_score"]
+    for run in runs:
+        run["results"]["protocol"] = protocol
+    assert not summarize_gue(runs)["rows"][0]["is_gue_score"]
+
+
+def test_near_sequences_and_contradictions_are_told() -> None:
+    near = {"matthews_correlation": 0.4, "f1": 0.5}
+    summary = summarize_gue([record(0, 0.5, near=37, test_without_near=near, contradicted=3)])
+    assert "| same (0) | 40.00 (37) |" in gue_table(summary)
+    assert "whose copy in train has another label: tf/0 3." in gue_table(summary)
+
+
+def test_names_of_folders_are_text() -> None:
+    table = gue_table(summarize_gue([of_model(0, "a", "x/a|b <img src=x>")]))
+    assert "| a\\|b \\<img src=x> | published |" in table
+
+
 def test_the_table_names_its_sources() -> None:
     table = gue_table(summarize_gue([record(0, 0.4)]))
     assert "what papers report, not measured here" in table
     assert "arXiv 2405.10812" in table
     assert "arXiv 2306.15006" in table
+    assert "where the scripts go by the loss" in table
+    assert "where the scripts go by the loss" not in gue_table(summarize_gue([record(0, 0.4, protocol="cpu")]))

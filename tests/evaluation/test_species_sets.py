@@ -155,7 +155,8 @@ def test_names() -> None:
     [
         ({"classes": ["Homo sapiens", "Felis catus"]}, "no genome is of the species Felis catus"),
         ({"groups": ["fungi"]}, "no genome is of the group fungi: there are archaea, bacteria"),
-        ({"groups": ["human"]}, "fewer than two classes"),
+        ({"groups": ["human"]}, r"fewer than two classes are asked for \(Homo sapiens\): choose others by --class"),
+        ({"classes": ["Homo sapiens"]}, r"fewer than two classes are asked for \(Homo sapiens\)"),
         ({"policies": [SpeciesPolicy(**{**SMALL, "train": 90})]}, "cannot give 90, 3 and 3"),
         ({"classes": ["Homo sapiens", "Methanobacterium sp."]}, "Methanobacterium sp. .1 contigs, and train, dev"),
     ],
@@ -182,6 +183,50 @@ def test_a_genome_that_is_not_there(genomes: Path, tmp_path: Path) -> None:
 def test_policies_that_make_no_sense(values: dict) -> None:
     with pytest.raises(ValueError, match=r"choose species or group|a window must be longer|give shares"):
         SpeciesPolicy(**values)
+
+
+@pytest.mark.parametrize("name", ["gap", "seed"])
+def test_gap_and_seed_are_not_below_zero(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} -1: it must not be below 0"):
+        SpeciesPolicy(**{name: -1})
+
+
+def test_a_table_without_genomes(tmp_path: Path) -> None:
+    (tmp_path / "index.tsv").write_text("file\tspecies\tgroup\taccession\n")
+    with pytest.raises(ValueError, match=r"fewer than two classes are asked for \(no genome fits\)"):
+        make_species_sets(tmp_path, tmp_path / "out")
+
+
+def test_a_class_of_n_alone_is_named(genomes: Path, tmp_path: Path) -> None:
+    (genomes / "vertebrate" / "mouse.fa").write_text("".join(f">m{n}\n{'N' * 1000}\n" for n in range(5)))
+    with pytest.raises(ValueError, match=r"Mus musculus: no window of 50 bases with a share of N up to 0.05"):
+        make_species_sets(genomes, tmp_path / "out", policies=[SpeciesPolicy(**SMALL)])
+    policy = SpeciesPolicy(**SMALL, split_single=True, gap=200)
+    made = make_species_sets(genomes, tmp_path / "out", policies=[policy], groups=["human", "vertebrate", "archaea"])
+    assert list(made[0]["left_out"]) == ["Mus musculus"]
+
+
+def test_all_sets_or_none(genomes: Path, tmp_path: Path) -> None:
+    """The second window is longer than any contig: the first set must not be in the way of the corrected command."""
+    policies = [SpeciesPolicy(**{**SMALL, "window": window}) for window in (50, 2000)]
+    with pytest.raises(ValueError, match="species-2000: fewer than two classes can fill their splits"):
+        make_species_sets(genomes, tmp_path / "out", policies=policies)
+    assert not (tmp_path / "out").exists()
+    make_species_sets(genomes, tmp_path / "out", policies=policies[:1])
+
+
+def test_windows_that_cannot_be_compared_are_not_held_out(tmp_path: Path) -> None:
+    """An N every 25 bases leaves no 31-mer, by which a copy of a training window could be told."""
+    contigs = ["".join("N" if place % 25 == 0 else base for place, base in enumerate(letters(1000, 1)))] * 5
+    genomes = {
+        ("a", "A a", "human"): contigs,
+        ("b", "B b", "human"): contigs_of(2),
+        ("c", "C c", "human"): contigs_of(3),
+    }
+    folder = write_genomes(tmp_path / "genomes", genomes)
+    manifest = make_species_sets(folder, tmp_path / "out", policies=[SpeciesPolicy(**SMALL)])[0]
+    assert manifest["classes"] == ["B b", "C c"]
+    assert manifest["left_out"]["A a"].startswith("0 windows of dev")
 
 
 def test_a_genome_that_cannot_be_read_is_left_out_and_named(genomes: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_cut_gzip(refused: Callable[..., str], tmp_path: Path) -> None:
         ([1, 2] * 8, "labels must be 0..n-1, found [1, 2]: subtract 1"),
         ([0] * 16, "all rows have the label 0: at least two classes"),
         ([0, 1.5] * 8, "row 2 (1-based, the header not counted): label '1.5'"),
+        ([0, 1.5] * 8, "or ask for --problem_type regression if these are measurements"),
         ([0, 1, None, 1] * 4, "row 3"),
     ],
 )

@@ -65,8 +65,8 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         A frame of `str`, index 0..rows-1; an absent value is an empty string.
 
     Raises:
-        ValueError: no such file, an unknown ending, an empty file, no header, no rows, or a line that cannot
-            be read.
+        ValueError: no such file, an unknown ending, an empty file, no header, two columns of one name, no rows, or a
+            line that cannot be read.
 
     Example:
 
@@ -90,6 +90,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     else:
         table = _read_json(data, path)
     table.columns = [str(column).strip() for column in table.columns]
+    _check_names(list(table.columns), path)
     if not len(table):
         raise ValueError(f"{path}: the table has a header ({_some(list(table.columns))}) but no rows")
     return table
@@ -151,12 +152,13 @@ def read_labelled(
     return LabelledSequences(texts[0], texts[1] if len(texts) == 2 else None, labels, path, ids)
 
 
-def check_class_labels(labels: Sequence[Any], path: str) -> list[int]:
+def check_class_labels(labels: Sequence[Any], path: str, way_out: str = "number the classes 0, 1, 2, ...") -> list[int]:
     """Turn labels into integers, or name the row where that fails.
 
     Args:
         labels: whole, non-negative numbers, as numbers or text (`"1"`, `"1.0"`).
         path: the file, for the message.
+        way_out: what can be done, for the message.
 
     Returns:
         The same as `int`.
@@ -173,10 +175,7 @@ def check_class_labels(labels: Sequence[Any], path: str) -> list[int]:
     for row, value in enumerate(labels, start=1):
         number = _as_float(value)
         if number is None or number != int(number) or number < 0:
-            raise ValueError(
-                f"{path}, row {row} {_ROW_NOTE}: label {value!r} is not a whole number >= 0: number the "
-                "classes 0, 1, 2, ..., or ask for regression if these are measurements"
-            )
+            raise ValueError(f"{path}, row {row} {_ROW_NOTE}: label {value!r} is not a whole number >= 0: {way_out}")
         checked.append(int(number))
     return checked
 
@@ -326,12 +325,20 @@ def _read_delimited(data: bytes, path: str, separator: str) -> pd.DataFrame:
         raise ValueError(
             f"{path}: rows have more fields than the header {_some(list(table.columns))}: name every column"
         )
+    # As written: pandas calls the second of two columns `label` `label.1`.
+    first = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, na_filter=False, header=None, nrows=1)
+    _check_names([str(name).strip() for name in first.iloc[0]], path)
     for column in table.columns:
         if len(column) >= 10 and set(column.upper()) <= set("ACGTUN"):
             raise ValueError(
                 f"{path}: the first line is data, not a header: write e.g. sequence{separator}label above it"
             )
     return table.fillna("")
+
+
+def _check_names(columns: Sequence[str], path: str) -> None:
+    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise ValueError(f"{path}: two columns are named {twice[0]!r}: rename one, or take it out")
 
 
 def _read_parquet(data: bytes, path: str) -> pd.DataFrame:
@@ -341,6 +348,7 @@ def _read_parquet(data: bytes, path: str) -> pd.DataFrame:
         raise ValueError(f"{path}: cannot be read as Parquet ({error})") from error
     if not len(table.columns):
         raise ValueError(f"{path}: the table has no columns")
+    _check_names([str(name) for name in table.columns], path)
     return _as_text(table.reset_index(drop=True))
 
 

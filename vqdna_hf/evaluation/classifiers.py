@@ -98,7 +98,8 @@ class Tokenize:
         if self.spell_out:
             pairs = None if data.pairs is None else [_spelt(text, data.path) for text in data.pairs]
             data = replace(data, sequences=[_spelt(text, data.path) for text in data.sequences], pairs=pairs)
-        return tokenize_labelled(data, labels, self.tokenizer, self.max_tokens)
+        way_out = "this model reads no more: cut the sequences in the file, or name the other sets alone (--set)"
+        return tokenize_labelled(data, labels, self.tokenizer, self.max_tokens, way_out=way_out)
 
 
 def _spelt(text: str, path: str) -> str:

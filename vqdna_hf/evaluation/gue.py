@@ -2,8 +2,7 @@
 """Fine-tune a checkpoint on the sets of GUE, several seeds each, and measure it on their whole test sets.
 
 Everything is read and checked before the first run. A run is one set and one seed: it appears as one JSON file, whole
-or not at all, and is never repeated; the best state on dev is kept in memory, so that a killed run leaves nothing
-behind.
+or not at all, and is never repeated; the best state on dev is kept in memory, so that a killed run leaves no file.
 """
 
 import contextlib
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import EvalPrediction, PrinterCallback, TrainerCallback, TrainingArguments
 
 from vqdna_hf.data.files import write_text
@@ -32,8 +32,9 @@ from vqdna_hf.evaluation.gue_sets import GueSet, find_sets, read_sets
 from vqdna_hf.evaluation.gue_table import gue_table, summarize_gue
 from vqdna_hf.evaluation.interrupts import Interrupt
 from vqdna_hf.evaluation.metrics import classification_metrics
-from vqdna_hf.evaluation.records import read_records, write_record
+from vqdna_hf.evaluation.records import read_records, records_by_path, write_record
 from vqdna_hf.training import VQDNATrainer, count_parameters
+from vqdna_hf.training.checkpoints import check_writable
 
 __all__ = ["SEEDS", "evaluate_gue", "measure", "run_once"]
 
@@ -44,6 +45,7 @@ SEEDS = (0, 1, 2)
 """Of the runs, by default: no mean of fewer is a GUE score."""
 
 _DEV_SEED = 0  # the part of dev that is used is the same for all seeds
+_MAX_SEED = 2**32 - 1  # of NumPy's
 _EVAL_TOKENS = 1 << 15
 _MAX_EVAL_BATCH = 256
 
@@ -117,8 +119,10 @@ def run_once(
         keep_model: a folder for the fine-tuned model; None to drop it.
 
     Returns:
-        Metrics on test (`test`), and on those test sequences that are not in train (`test_without_overlap`; None if
-        there is none); `overlap`, how many are; `dev`; `collapsed`, `diverged`; sizes, steps, and seconds.
+        Metrics on test (`test`), on those test sequences that are not in train (`test_without_overlap`; None if there
+        is none), and on those that share no 50 bases in a row with it (`test_without_near`); `overlap` and `near`, how
+        many do, and `contradicted`, how many copies have another label there; `dev`; `collapsed`, `diverged`; sizes,
+        steps, and seconds.
 
     Raises:
         ValueError: as `load_classifier`, or if a sequence is longer than the model reads.
@@ -128,32 +132,66 @@ def run_once(
     >>> protocol_for("tf/0", "cpu").max_steps  # what `run_once` would train, at most
     300
     """
+    results, save = _run(checkpoint, gue_set, protocol, seed, variant or Variant(), None)
+    if keep_model is not None:
+        save(keep_model)
+    return results
+
+
+def _run(
+    checkpoint: str | PathLike,
+    gue_set: GueSet,
+    protocol: Protocol,
+    seed: int,
+    variant: Variant,
+    identity: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], Callable[[str | PathLike], None]]:
+    """The results, and what saves the model: so a run is on record before that may fail.
+
+    Args:
+        identity: what the checkpoint must be; None for whatever is there.
+    """
     start, processor_start = time.perf_counter(), time.process_time()
     keeper = _KeepBest(protocol.metric)
-    with Interrupt() as interrupt, tempfile.TemporaryDirectory(prefix="vqdna-gue-") as folder:
+    with Interrupt() as interrupt:
         model, tokenize = load_classifier(checkpoint, gue_set.num_labels, seed, variant=variant)
+        if identity is not None and (changed := _differences(identity, checkpoint_identity(checkpoint, variant))):
+            raise ValueError(
+                f"{checkpoint}: has changed since this evaluation began ({changed}): bring it back and run the same "
+                "command, or evaluate the new one in another --output"
+            )
         datasets, test_order = _make_datasets(gue_set, tokenize, protocol)
-        args = _training_arguments(folder, protocol, seed, gue_set, datasets, variant or Variant())
-        trainer = _make_trainer(model, args, datasets, tokenize.collator, [keeper, interrupt])
+        # Trainer makes the folder and writes nothing to it: it need not outlive a kill.
+        with tempfile.TemporaryDirectory(prefix="vqdna-gue-") as folder:
+            args = _training_arguments(folder, protocol, seed, gue_set, datasets, variant)
+            trainer = _make_trainer(model, args, datasets, tokenize.collator, [keeper, interrupt])
         trainer.train()
         if not keeper.history or keeper.history[-1][0] != trainer.state.global_step:
             trainer.evaluate()
         keeper.restore(trainer.model)
         logits = np.asarray(trainer.predict(datasets["test"]).predictions)
-    if keep_model is not None:
-        trainer.save_model(str(keep_model))
-        tokenize.tokenizer.save_pretrained(keep_model)
+
+    def save(folder: str | PathLike) -> None:
+        trainer.save_model(str(folder))
+        tokenize.tokenizer.save_pretrained(folder)
+
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {
+    results = {
         **_test_results(gue_set, logits, test_order, diverged=not np.isfinite(losses).all()),
         "dev": {**keeper.results(), "sequences": len(datasets["dev"])},
         "steps": trainer.state.global_step,
-        "precision": "bfloat16" if args.bf16 else "float32",
+        "folder": "/".join(Path(checkpoint).resolve().parts[-2:]),  # many are called seed-0
+        "precision": _precision(protocol),
         "device": args.device.type,
         "model": count_parameters(trainer.model),
         "seconds": round(time.perf_counter() - start, 2),
         "processor_seconds": round(time.process_time() - processor_start, 2),
     }
+    return results, save
+
+
+def _precision(protocol: Protocol) -> str:
+    return "bfloat16" if protocol.mixed_precision and torch.cuda.is_available() else "float32"
 
 
 def _make_trainer(
@@ -210,7 +248,6 @@ def _training_arguments(
     sequences = gue_set.sizes["train"]
     steps = protocol.steps(sequences)
     longest = max(len(datasets[split][0]["input_ids"]) for split in ("dev", "test"))
-    has_gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=folder,
         seed=seed,
@@ -226,7 +263,7 @@ def _training_arguments(
         save_strategy="no",
         logging_steps=max(1, steps // 20),
         logging_nan_inf_filter=False,  # a loss that is NaN must show
-        bf16=protocol.mixed_precision and has_gpu,
+        bf16=_precision(protocol) == "bfloat16",
         dataloader_num_workers=0,  # processes cost more than they give on small sets
         disable_tqdm=True,
         report_to=[],
@@ -236,15 +273,21 @@ def _training_arguments(
 def _test_results(
     gue_set: GueSet, logits: NDArray[np.floating], order: NDArray[np.integer], diverged: bool
 ) -> dict[str, Any]:
-    """Metrics on the whole test set, and without the sequences that are in train, too."""
+    """Metrics on the whole test set, and without the sequences that are in train, too, or near to it."""
     labels = np.asarray(gue_set.labels["test"])[order]
-    overlap = gue_set.overlap[order]
     test = measure(logits, labels)
-    others = None if overlap.all() else measure(logits[~overlap], labels[~overlap])
+
+    def without(left_out: NDArray[np.bool_]) -> dict[str, float] | None:
+        rest = ~left_out[order]
+        return measure(logits[rest], labels[rest]) if rest.any() else None
+
     return {
         "test": test,
-        "test_without_overlap": others,
-        "overlap": int(overlap.sum()),
+        "test_without_overlap": without(gue_set.overlap),
+        "test_without_near": without(gue_set.near),
+        "overlap": int(gue_set.overlap.sum()),
+        "near": int(gue_set.near.sum()),
+        "contradicted": int(gue_set.contradicted.sum()),
         "collapsed": bool(test["collapsed"]),
         "diverged": diverged or bool(test["diverged"]),
     }
@@ -274,15 +317,15 @@ def evaluate_gue(
         overrides: other values for fields of `Protocol`.
         seeds: one run each.
         variant: what is done to the checkpoint first.
-        keep_models: a folder, not within `output`, for the models.
+        keep_models: a folder, not within `output`, for the models of the runs that are made now.
         say: is told what happens, a line at a time.
 
     Returns:
         The summary, see `summarize_gue`.
 
     Raises:
-        ValueError: before anything is trained: on a set, a model or a protocol that cannot be used, or if `output`
-            holds runs of another model, protocol, or data.
+        ValueError: before anything is trained: on a set, model, protocol or folder that cannot be used, or if `output`
+            holds runs of another model, protocol, or data. Between two runs, if the checkpoint has changed.
 
     Example:
 
@@ -298,14 +341,14 @@ def evaluate_gue(
     with Interrupt():
         gue_sets = _read(data, sets, protocol_of, say)
         _check_earlier_runs(output, identity, protocol_of, gue_sets)
-        missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
-        say(f"{output}: {len(missing)} runs to make of {len(gue_sets) * len(seeds)}")
+        missing = _missing(output, gue_sets, seeds, keep_models is not None, say)
         _check_readable(checkpoint, list({run[0].name: run[0] for run in missing}.values()), variant)
 
     def make(gue_set: GueSet, seed: int) -> dict[str, Any]:
-        own, kept = protocol_of(gue_set.name), _folder_of_model(keep_models, gue_set, seed)
-        results = run_once(checkpoint, gue_set, own, seed, variant, kept)
-        _write_run(output, identity, gue_set, own, seed, results)
+        results, save = _run(checkpoint, gue_set, protocol_of(gue_set.name), seed, variant, identity)
+        _write_run(output, identity, gue_set, protocol_of(gue_set.name), seed, results)
+        if keep_models is not None:
+            _keep(save, Path(keep_models) / gue_set.name / f"seed-{seed}")
         return results
 
     with _only_process(output):
@@ -322,6 +365,18 @@ def _read(
     for name in folders:
         protocol_of(name)  # refuses what makes no sense before thousands of sequences are read
     return read_sets(folders)
+
+
+def _missing(
+    output: Path, gue_sets: Sequence[GueSet], seeds: Sequence[int], keep_models: bool, say: Callable[[str], None]
+) -> list[tuple[GueSet, int]]:
+    """The runs that are to be made."""
+    missing = [run for run in itertools.product(gue_sets, seeds) if not _path_of(output, *run).is_file()]
+    made = len(gue_sets) * len(seeds) - len(missing)
+    say(f"{output}: {len(missing)} runs to make of {len(missing) + made}")
+    if keep_models and made:
+        say(f"--keep-models: {made} runs are there already, and are not made again to keep their models")
+    return missing
 
 
 def _make_all(
@@ -341,14 +396,20 @@ def _make_all(
 
 
 def _check_words(seeds: Sequence[int], keep_models: str | PathLike | None, output: Path) -> None:
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds {list(seeds)}: give different numbers, none below 0")
-    if keep_models is not None and Path(keep_models).resolve().is_relative_to(output.resolve()):
-        raise ValueError(f"--keep-models {keep_models}: models cannot be kept among the records in {output}")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > _MAX_SEED:
+        raise ValueError(f"--seeds {','.join(map(str, seeds))}: give different numbers, from 0 to {_MAX_SEED}")
+    check_writable(output, "--output")
+    if keep_models is not None:
+        check_writable(Path(keep_models), "--keep-models")
+        if Path(keep_models).resolve().is_relative_to(output.resolve()):
+            raise ValueError(f"--keep-models {keep_models}: models cannot be kept among the records in {output}")
 
 
-def _folder_of_model(keep_models: str | PathLike | None, gue_set: GueSet, seed: int) -> Path | None:
-    return None if keep_models is None else Path(keep_models) / gue_set.name / f"seed-{seed}"
+def _keep(save: Callable[[Path], None], folder: Path) -> None:
+    try:
+        save(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: the model cannot be kept ({error}); its run is on record") from error
 
 
 def _path_of(output: Path, gue_set: GueSet, seed: int) -> Path:
@@ -362,15 +423,19 @@ def _check_earlier_runs(
     if not output.is_dir():
         return
     data = {gue_set.name: gue_set for gue_set in gue_sets}
-    for record in read_records(output, KIND):
+    for path, record in records_by_path(output, KIND).items():
         results = record["results"]
         name = results["set"]
-        wanted = {"checkpoint": identity, "protocol": protocol_of(name).as_dict()}
+        own = output / name / f"seed-{'-'.join(map(str, record['seeds']))}.json"
+        if path != own:
+            raise ValueError(f"{path}: is a record that belongs to {own}: move it out of {output}")
+        protocol, precision = protocol_of(name), _precision(protocol_of(name))
+        in_it = {**results["protocol"], "precision": results.get("precision", precision)}
+        wanted = {"checkpoint": identity, "protocol": {**protocol.as_dict(), "precision": precision}}
         if name in data:
-            wanted["data"] = data[name].identity()
+            wanted["data"] = data[name].checksums
         for key, value in wanted.items():
-            if differences := _differences(results[key], json.loads(json.dumps(value))):
-                path = output / name / f"seed-{record['seeds'][0]}.json"
+            if differences := _differences({**results, "protocol": in_it}[key], json.loads(json.dumps(value))):
                 raise ValueError(
                     f"{path}: was made with another {key} ({differences}): give another --output, or delete that "
                     "run to have it made anew"
@@ -435,7 +500,7 @@ def _write_run(
             "sizes": gue_set.sizes,
             "checkpoint": identity,
             "protocol": protocol.as_dict(),
-            "data": gue_set.identity(),
+            "data": gue_set.checksums,
             **results,
         },
     )

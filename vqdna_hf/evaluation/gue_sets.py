@@ -4,15 +4,24 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqdna_hf.data import LabelledSequences, encode_sequence, find_split_files, read_labelled, read_table
+from vqdna_hf.data import (
+    LabelledSequences,
+    encode_sequence,
+    find_split_files,
+    read_labelled,
+    read_table,
+    reverse_complement_array,
+)
 from vqdna_hf.data.accessions import file_sha256
 from vqdna_hf.evaluation.gue_protocol import GUE_SIZES, group_of
+from vqdna_hf.evaluation.kmers import share_kmers
 from vqdna_hf.training import labels_of_splits
 
 __all__ = ["FoundSets", "GueSet", "find_sets", "read_set", "read_sets"]
@@ -22,6 +31,9 @@ _ALIASES = {"train": "train", "dev": "dev", "valid": "dev", "validation": "dev",
 _ENDINGS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
 _LABELS = ("label", "labels")
 _MAX_PROBLEMS = 6
+
+LONG_KMER = 50
+"""Bases that are not in train and test alike by chance."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,9 @@ class GueSet:
         splits: `train`, `dev`, `test`.
         labels: of each split, one a sequence.
         num_labels: classes.
-        overlap: (test,) bool, True where the very sequence (or pair) also stands in train.
+        checksums: of each split's file, as it was read.
+        overlap: (test,) bool, True where the very sequence (or pair) also stands in train, on either strand.
+        contradicted: (test,) bool, True where such a copy in train has another label.
 
     Example:
 
@@ -92,11 +106,31 @@ class GueSet:
     splits: dict[str, LabelledSequences]
     labels: dict[str, list[int]]
     num_labels: int
+    checksums: dict[str, str] = field(default_factory=dict, repr=False)
     overlap: NDArray[np.bool_] = field(init=False, repr=False)
+    contradicted: NDArray[np.bool_] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        train = set(_keys(self.splits["train"]))
-        object.__setattr__(self, "overlap", np.array([key in train for key in _keys(self.splits["test"])]))
+        train: dict[bytes, set[int]] = {}
+        for key, label in zip(_keys(self.splits["train"]), self.labels["train"], strict=True):
+            train.setdefault(key, set()).add(label)
+        copies = [train.get(key, set()) for key in _keys(self.splits["test"])]
+        others = [bool(found - {label}) for found, label in zip(copies, self.labels["test"], strict=True)]
+        object.__setattr__(self, "overlap", np.array([bool(found) for found in copies], dtype=bool))
+        object.__setattr__(self, "contradicted", np.array(others, dtype=bool))
+
+    @cached_property
+    def near(self) -> NDArray[np.bool_]:
+        """(test,) bool, True where a sequence, or both of a pair, share 50 bases in a row with train, on either strand.
+
+        Copies are among them, however short.
+        """
+        train, test = self.splits["train"], self.splits["test"]
+        others = [*train.sequences, *(train.pairs or [])]
+        near = share_kmers(test.sequences, others, LONG_KMER)
+        if test.pairs is not None:
+            near &= share_kmers(test.pairs, others, LONG_KMER)
+        return near | self.overlap
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -107,10 +141,6 @@ class GueSet:
     def is_gue(self) -> bool:
         """Whether name and sizes are those of a set of GUE."""
         return GUE_SIZES.get(self.name) == tuple(self.sizes[split] for split in SPLITS)
-
-    def identity(self) -> dict[str, str]:
-        """A checksum of each split's file."""
-        return {split: file_sha256(data.path) for split, data in self.splits.items()}
 
     def mean_bases(self) -> float:
         """Nucleotides of a training sequence (or pair), on average."""
@@ -144,7 +174,12 @@ def find_sets(root: str | PathLike) -> FoundSets:
         raise ValueError(f"{root}: no such folder (in {Path.cwd()}): give that of GUE, or of a set in its layout")
     complete: dict[str, str] = {}
     missing: dict[str, list[str]] = {}
+    seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:  # by another link, or one that leads in a circle
+            folders.clear()
+            continue
+        seen.add(real)
         folders.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
         present = {split for name in files if (split := _split_of(name))}
         if not present:
@@ -169,7 +204,7 @@ def read_set(name: str, folder: str | PathLike) -> GueSet:
         folder: with three tables, header `sequence,label`, or three columns for pairs.
 
     Raises:
-        ValueError: on the first thing that is wrong with it; it names file and row.
+        ValueError: on the first thing that is wrong with it; it names file and row. On a file that changes meanwhile.
 
     Example:
 
@@ -182,7 +217,10 @@ def read_set(name: str, folder: str | PathLike) -> GueSet:
     files = find_split_files(folder)
     if lacking := [split for split in SPLITS if split not in files]:
         raise ValueError(f"{folder}: no {', no '.join(lacking)}: a set has train, dev and test")
+    checksums = {split: file_sha256(files[split]) for split in SPLITS}
     splits = {split: read_labelled(files[split], label_column=_label_column(files[split])) for split in SPLITS}
+    if changed := [split for split in SPLITS if file_sha256(files[split]) != checksums[split]]:
+        raise ValueError(f"{files[changed[0]]}: has changed while it was read: begin again when it is whole")
     with_pairs = [split for split in SPLITS if splits[split].pairs is not None]
     if 0 < len(with_pairs) < len(SPLITS):
         others = [split for split in SPLITS if split not in with_pairs]
@@ -190,8 +228,8 @@ def read_set(name: str, folder: str | PathLike) -> GueSet:
             f"{folder}: {', '.join(with_pairs)} has pairs of sequences and {', '.join(others)} has not: "
             "all splits need the same columns"
         )
-    labels, num_labels = labels_of_splits(splits)
-    return GueSet(name, splits, labels, num_labels)
+    labels, num_labels = labels_of_splits(splits, way_out="number the classes 0, 1, 2, ...")
+    return GueSet(name, splits, labels, num_labels, checksums)
 
 
 def read_sets(folders: dict[str, str]) -> list[GueSet]:
@@ -251,8 +289,8 @@ def _label_column(path: str) -> str:
 
 
 def _keys(data: LabelledSequences) -> Iterable[bytes]:
-    """What two equal sequences share, in whatever case and alphabet of U and T they are written."""
-    pairs = data.pairs or [""] * len(data)
-    for one, other in zip(data.sequences, pairs, strict=True):
-        ids = encode_sequence(one, where=data.path).tobytes()
-        yield ids + b"|" + encode_sequence(other, where=data.path).tobytes() if other else ids
+    """What two equal sequences share, whatever the case, the alphabet (U or T), and the strand they are written in."""
+    for row in zip(data.sequences, *([data.pairs] if data.pairs else []), strict=True):
+        ids = [encode_sequence(text, where=data.path) for text in row]
+        others = [reverse_complement_array(one) for one in ids]
+        yield min(b"|".join(one.tobytes() for one in strand) for strand in (ids, others))

@@ -1,10 +1,12 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Runs on GUE in sum: mean and standard deviation a set, what collapsed, and what other papers report."""
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vqdna_hf.evaluation.gue_labels import model_key, model_labels, protocol_labels, recipe_key
 from vqdna_hf.evaluation.gue_protocol import (
     GUE_GROUPS,
     GUE_SIZES,
@@ -12,27 +14,35 @@ from vqdna_hf.evaluation.gue_protocol import (
     PUBLISHED_SCORES,
     SOURCES,
     group_of,
+    protocol_for,
 )
 
 __all__ = ["gue_table", "summarize_gue"]
 
 MIN_SEEDS = 3
 _WORDS = {"matthews_correlation": "MCC", "f1": "macro-F1"}
+_WITHOUT = {"overlap": "without overlap", "near": "without shared 50-mers"}
 
 
 def summarize_gue(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Add up the records of single runs.
 
+    Runs are of one row if weights, variant, all values of the protocol, precision and data are the same, whatever the
+    folders are called. Runs of one row with the same seed are copies: the first counts.
+
     Args:
         records: of kind `gue`, from `read_records`; of one model or several.
 
     Returns:
-        `rows`, one for each model, protocol and set: `model`, `protocol`, `set`, `group`, `metric`, `seeds`, `values`
-        (x 100, in the order of the seeds), `n`, `mean`, `sd` (of the sample; None for one run), `collapsed` (runs that
-        gave one class only, or diverged: they count in the mean), `mean_of_others`, `overlap` (test sequences that
-        also stand in train), `mean_without_overlap`, `sd_without_overlap`, `is_gue_score` (the published protocol, a
-        set of GUE, three seeds or more), `published` (other papers' numbers), `seconds` a run. `groups`, one for each
-        model, protocol and group: `sets`, `of`, `mean` over sets, `published`.
+        `rows`, one for each model, protocol and set: `model`, `protocol` (as short as tells them apart), `set`,
+        `group`, `metric`, `seeds`, `values` (x 100, in the order of the seeds), `n`, `copies` (runs left out), `mean`,
+        `sd` (of the sample; None for one run), `collapsed` (runs that gave one class only, or diverged: they count in
+        the mean), `mean_of_others`, `overlap` (test sequences that also stand in train), `mean_without_overlap`,
+        `sd_without_overlap`, `near` (those that share 50 bases in a row with train; None in records that do not say
+        it), `mean_without_near`, `sd_without_near`, `contradicted` (those whose copy in train has another label),
+        `is_gue_score` (the published protocol, a set of GUE, three seeds or more), `published` (other papers'
+        numbers), `steps`, `seconds` a run. `groups`, one for each model, protocol and group: `sets`, `of`, `mean` over
+        sets, `published`.
 
     Example:
 
@@ -42,22 +52,23 @@ def summarize_gue(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     runs: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for record in records:
         results = record["results"]
-        key = (_model_name(results["checkpoint"]), results["protocol"]["name"], results["set"])
-        runs.setdefault(key, []).append(record)
-    rows = [_row(*key, sorted(runs[key], key=lambda record: record["seeds"])) for key in sorted(runs)]
+        runs.setdefault((model_key(results), recipe_key(results), results["set"]), []).append(record)
+    firsts = {key: of_key[0]["results"] for key, of_key in runs.items()}
+    of_model = model_labels({key[0]: results for key, results in firsts.items()})
+    models = {key: of_model[key[0]] for key in runs}
+    protocols = protocol_labels(firsts, models)
+    order = sorted(runs, key=lambda key: (models[key], protocols[key], key))
+    rows = [_row(models[key], protocols[key], key[2], runs[key]) for key in order]
     return {"rows": rows, "groups": _groups(rows)}
 
 
-def _model_name(checkpoint: Mapping[str, Any]) -> str:
-    return checkpoint["name"] + (f" ({checkpoint['variant']})" if checkpoint["variant"] else "")
-
-
 def _row(model: str, protocol: str, name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    results = [record["results"] for record in records]
+    of_seed: dict[int, Mapping[str, Any]] = {}
+    for record in records:
+        of_seed.setdefault(record["seeds"][0], record["results"])
+    results = [of_seed[seed] for seed in sorted(of_seed)]
     metric = results[0]["protocol"]["metric"]
     values = [100 * result["test"][metric] for result in results]
-    others = [result["test_without_overlap"] for result in results]
-    without = [100 * other[metric] for other in others if other is not None]
     flagged = [bool(result["collapsed"] or result["diverged"]) for result in results]
     sound = [value for value, flag in zip(values, flagged, strict=True) if not flag]
     return {
@@ -66,21 +77,37 @@ def _row(model: str, protocol: str, name: str, records: Sequence[Mapping[str, An
         "set": name,
         "group": group_of(name),
         "metric": metric,
-        "seeds": [seed for record in records for seed in record["seeds"]],
+        "seeds": sorted(of_seed),
         "values": values,
         "n": len(values),
+        "copies": len(records) - len(values),
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "collapsed": sum(flagged),
         "mean_of_others": statistics.fmean(sound) if sound else None,
-        "overlap": results[0]["overlap"],
-        "mean_without_overlap": statistics.fmean(without) if without else None,
-        "sd_without_overlap": statistics.stdev(without) if len(without) > 1 else None,
-        "is_gue_score": protocol == "published" and results[0]["is_gue"] and len(values) >= MIN_SEEDS,
+        **_without("overlap", results, metric),
+        **_without("near", results, metric),
+        "contradicted": results[0].get("contradicted"),
+        "is_gue_score": _is_published(results[0]) and len(values) >= MIN_SEEDS,
         "published": PUBLISHED_SCORES.get(name, {}),
         "steps": results[0]["steps"],
         "seconds": statistics.fmean(result["seconds"] for result in results),
     }
+
+
+def _without(what: str, results: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """How many test sequences train tells something of, and the metric on the others."""
+    rest = [result.get(f"test_without_{what}") for result in results]
+    values = [100 * one[metric] for one in rest if one is not None]
+    return {
+        what: results[0].get(what),
+        f"mean_without_{what}": statistics.fmean(values) if values else None,
+        f"sd_without_{what}": statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def _is_published(results: Mapping[str, Any]) -> bool:
+    return bool(results["is_gue"]) and dict(results["protocol"]) == protocol_for(results["set"]).as_dict()
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -121,7 +148,7 @@ def gue_table(summary: Mapping[str, Any]) -> str:
     rows = summary["rows"]
     if not rows:
         return "No run yet.\n"
-    head = ["model", "protocol", "set", "metric", "measured x 100", "runs", "collapsed", "without overlap"]
+    head = ["model", "protocol", "set", "metric", "measured x 100", "runs", "collapsed", *_WITHOUT.values()]
     lines = [_line([*head, *SOURCES]), _line(["---"] * 4 + ["---:"] * (len(head) - 4 + len(SOURCES)))]
     lines += [_line([*_measured(row), *_papers(row["published"])]) for row in rows]
     if summary["groups"]:
@@ -129,24 +156,35 @@ def gue_table(summary: Mapping[str, Any]) -> str:
         lines += ["", _line([*head, *SOURCES]), _line(["---"] * 3 + ["---:"] * (len(head) - 3 + len(SOURCES)))]
         for row in summary["groups"]:
             sets = f"{row['sets']} of {row['of']}"
-            own = [row["model"], row["protocol"], row["group"], sets, f"{row['mean']:.2f}"]
+            own = [_plain(row["model"]), _plain(row["protocol"]), row["group"], sets, f"{row['mean']:.2f}"]
             lines.append(_line([*own, *_papers(row["published"])]))
     return "\n".join([*lines, "", *_notes(rows, summary["groups"])]) + "\n"
 
 
 def _measured(row: Mapping[str, Any]) -> list[str]:
-    n, overlap = row["n"], row["overlap"]
-    without = _plus_minus(row["mean_without_overlap"], row["sd_without_overlap"])
+    n = row["n"]
     return [
-        row["model"],
-        row["protocol"],
-        row["set"],
+        _plain(row["model"]),
+        _plain(row["protocol"]),
+        _plain(row["set"]),
         _WORDS[row["metric"]],
         _plus_minus(row["mean"], row["sd"]) + ("" if row["is_gue_score"] else " *"),
         str(n),
         f"**{row['collapsed']} of {n}**" if row["collapsed"] else "0",
-        f"{without} ({overlap})" if overlap else "same (0)",
+        *(_rest(row, what) for what in _WITHOUT),
     ]
+
+
+def _rest(row: Mapping[str, Any], what: str) -> str:
+    if row[what] is None:
+        return "not counted"
+    without = _plus_minus(row[f"mean_without_{what}"], row[f"sd_without_{what}"])
+    return f"{without} ({row[what]})" if row[what] else "same (0)"
+
+
+def _plain(name: str) -> str:
+    """The name of a folder as the text of one cell, whatever Markdown or HTML it holds."""
+    return re.sub(r"([\\|<`\[])", r"\\\1", " ".join(name.split()))
 
 
 def _plus_minus(mean: float | None, sd: float | None) -> str:
@@ -167,8 +205,20 @@ def _notes(rows: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]
     notes = [
         "Measured: mean ± standard deviation over runs with different seeds, each on the whole test set. Collapsed "
         "runs (one class for every sequence, or a loss that is not finite) count in the mean. Without overlap: on the "
-        "test sequences that do not also stand in train (in brackets, how many do).",
+        "test sequences that do not also stand in train, on either strand (in brackets, how many do). Without shared "
+        "50-mers: on those that have no 50 bases in a row in common with train, on either strand.",
     ]
+    if any(row["protocol"].startswith("published") for row in rows):
+        notes.append(
+            "The published protocol is the budget of DNABERT-2's scripts; the best state on dev is chosen by the "
+            "metric, once an epoch, where the scripts go by the loss, every 200 or 400 steps."
+        )
+    told = {(row["set"], row["contradicted"]) for row in rows if row["contradicted"]}
+    if told:
+        sets = ", ".join(f"{_plain(name)} {count}" for name, count in sorted(told))
+        notes.append(f"Test sequences whose copy in train has another label: {sets}.")
+    if copies := sum(row["copies"] for row in rows):
+        notes.append(f"Runs of the same model, protocol, set and seed count once: {copies} are left out as copies.")
     if not all(row["is_gue_score"] for row in rows):
         notes.append(
             f"\\* No GUE score: that takes the published protocol unchanged, a set of GUE in full, and {MIN_SEEDS} "

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,19 @@ _KEYS = (
     "date",
     "results",
 )
+
+_NUMBER = (int, float)
+_NEEDED: dict[str, dict[str, Any]] = {
+    "gue": {
+        "set": str, "is_gue": bool, "checkpoint": {"name": str, "variant": str}, "data": dict, "steps": int,
+        "protocol": {"name": str, "metric": str}, "test": {"matthews_correlation": _NUMBER, "f1": _NUMBER},
+        "test_without_overlap": (dict, type(None)), "overlap": int, "collapsed": bool, "diverged": bool,
+        "seconds": _NUMBER,
+    }
+}  # fmt: skip
+"""What the results of a kind must hold, as tables read it: types, by key."""
+
+_SEED = re.compile(r"seed-(\d+)\.json")  # of a run on GUE
 
 
 def describe_machine() -> dict[str, Any]:
@@ -117,7 +131,8 @@ def read_records(folder: str | PathLike, kind: str | None = None) -> list[dict[s
     """All records below a folder, in the order of their paths; of one kind, if it is given.
 
     Raises:
-        ValueError: if there is no such folder, or a JSON below it is no record of this layout.
+        ValueError: if there is no such folder, or a JSON below it is no record of this layout, cannot be read, lacks
+            what its kind must hold, or is named after another seed than its own.
 
     Example:
 
@@ -125,13 +140,58 @@ def read_records(folder: str | PathLike, kind: str | None = None) -> list[dict[s
     >>> read_records(tempfile.mkdtemp())
     []
     """
+    return list(records_by_path(folder, kind).values())
+
+
+def records_by_path(folder: str | PathLike, kind: str | None = None) -> dict[Path, dict[str, Any]]:
+    """As `read_records`, each under its path.
+
+    Raises:
+        ValueError: as there.
+
+    Example:
+
+    >>> import tempfile
+    >>> records_by_path(tempfile.mkdtemp())
+    {}
+    """
     if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder of results")
-    records = []
+    records = {}
     for path in sorted(Path(folder).rglob("*.json")):
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or record.get("format") != FORMAT or set(_KEYS) - set(record):
+        record = _read_record(path)
+        if record is None:
             raise ValueError(f"{path}: no record of an evaluation (format {FORMAT}): move it out of {folder}")
         if kind is None or record["kind"] == kind:
-            records.append(record)
+            records[path] = record
     return records
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Read a file; None if it is a sound JSON of something else."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
+        raise ValueError(f"{path}: cannot be read as a record ({error}): delete it, or bring it back whole") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or set(_KEYS) - set(record):
+        return None
+    wrong = _unsound(record, {"kind": str, "seeds": list, "results": _NEEDED.get(str(record["kind"]), dict)})
+    seeds = record["seeds"]
+    if wrong or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(f"{path}: a record without a sound {(wrong or ['seeds'])[0]}: delete it to have it made anew")
+    named = _SEED.fullmatch(path.name)
+    if named and record["kind"] == "gue" and seeds != [int(named[1])]:
+        raise ValueError(
+            f"{path}: is a record of seed {', '.join(map(str, seeds))}: no copy of it counts as another run"
+        )
+    return record
+
+
+def _unsound(value: Any, needed: Any, name: str = "record") -> list[str]:
+    """The names of values that are not there, or of another type."""
+    if isinstance(needed, dict):
+        there = value if isinstance(value, dict) else None
+        return (
+            [name] if there is None else [one for key in needed for one in _unsound(there.get(key), needed[key], key)]
+        )
+    return [] if isinstance(value, needed) else [name]

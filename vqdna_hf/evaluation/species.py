@@ -6,6 +6,7 @@ sequence all the same: a window of dev or test that shares 31-mers, on either st
 left out.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from vqdna_hf.data import decode_ids, read_fasta
 from vqdna_hf.data.accessions import INDEX_NAME, read_index
 from vqdna_hf.data.files import atomic_folder, write_json, write_text
+from vqdna_hf.evaluation.kmers import canonical_kmers
 
 __all__ = ["SpeciesPolicy", "binomial", "make_species_sets"]
 
 SPLITS = ("train", "dev", "test")
-_A, _N = 5, 9  # ids of the first nucleotide and of N
+_N = 9  # its id
 _KMER = 31
 _REDUNDANT = ("human_alts", "human_HLA_alts")
 _MERGED = {"human": "vertebrate"}  # of kingdoms: otherwise ape windows would have two names
@@ -41,10 +43,10 @@ class SpeciesPolicy:
         train, dev, test: windows of each class; a class that cannot give them is left out.
         max_n: the largest share of N in a window.
         max_shared: the largest share of its 31-mers that a window of dev or test may have in common with the windows of
-            the splits before.
+            the splits before. One that N leaves no 31-mer cannot be compared, and is left out.
         split_single: cut the longest record of a class with fewer than three into train, dev and test, with a gap of
             `gap` bases between; otherwise such a class is left out.
-        gap: see there; at least a window.
+        gap: see there; where it is less, a window.
         seed: of all that is drawn.
 
     Raises:
@@ -77,6 +79,9 @@ class SpeciesPolicy:
             )
         if not (0 <= self.max_n < 1 and 0 <= self.max_shared <= 1):
             raise ValueError(f"max_n {self.max_n}, max_shared {self.max_shared}: give shares from 0 to 1")
+        for name in ("gap", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)}: it must not be below 0")
 
     @property
     def name(self) -> str:
@@ -129,7 +134,7 @@ def make_species_sets(
 
     Args:
         genomes: a folder with `index.tsv` (columns `file`, `accession`, `species`, `group`), or that table.
-        output: a folder; a set that is there already is not written over.
+        output: a folder; a set that is there already is not written over. Sets appear when all of them can be made.
         policies: one a set.
         classes: names of species or groups; default: all that can fill their splits.
         groups: only genomes of these groups; default: all but haplotypes of the same loci (`human_alts`,
@@ -138,11 +143,11 @@ def make_species_sets(
     Returns:
         The manifests: `policy`, `classes` (in the order of their labels), `contigs` (of each class and split, with the
         number of windows), `left_out` (classes, and why), `unreadable` (files, and why: they are not used), `shared`
-        (windows of dev and test left out for the 31-mers that they share, by class).
+        (windows of dev and test left out for the 31-mers that they share, or since N leaves them none, by class).
 
     Raises:
         ValueError: if the table cannot be read or lists a file that is not there, a class that is named is not there or
-            cannot fill its splits, fewer than two classes are left, or a set is there already.
+            cannot fill its splits, fewer than two classes are asked for or left, or a set is there already.
 
     Example:
 
@@ -156,7 +161,7 @@ def make_species_sets(
         if (output / policy.name).exists():
             raise ValueError(f"{output / policy.name}: is there already: give another --output, or delete it")
     files = _files(table, policies[0].by, classes, groups)
-    manifests = []
+    made = []
     for policy in policies:
         contigs: list[_Contig] = []
         unreadable: dict[str, str] = {}
@@ -165,8 +170,11 @@ def make_species_sets(
                 contigs += list(_contigs_of(path, species, label, policy))
             except ValueError as error:
                 unreadable[path.name] = str(error)
-        manifests.append(_make_set(contigs, unreadable, output / policy.name, policy, classes))
-    return manifests
+        made.append(_make_set(contigs, sorted({label for *_, label in files}), unreadable, policy, classes))
+    with contextlib.ExitStack() as folders:  # each is put in its place when all are written
+        for policy, (picked, manifest) in zip(policies, made, strict=True):
+            _write(folders.enter_context(atomic_folder(output / policy.name)), picked, manifest, policy)
+    return [manifest for _, manifest in made]
 
 
 def _table_of(path: Path) -> Path:
@@ -205,6 +213,11 @@ def _files(
     labels = {label for _, _, label in found}
     if absent := [name for name in classes or [] if name not in labels]:
         raise ValueError(f"{table}: no genome is of the {by} {', '.join(absent)}")
+    if len(labels) < 2:
+        raise ValueError(
+            f"{table}: fewer than two classes are asked for ({', '.join(labels) or 'no genome fits'}): "
+            f"choose others by --class or --group; the groups are {', '.join(sorted(known)) or 'none'}"
+        )
     return found
 
 
@@ -220,14 +233,15 @@ def _contigs_of(path: Path, species: str, label: str, policy: SpeciesPolicy) -> 
 
 def _make_set(
     contigs: Sequence[_Contig],
+    labels: Sequence[str],
     unreadable: Mapping[str, str],
-    folder: Path,
     policy: SpeciesPolicy,
     named: Sequence[str] | None,
-) -> dict[str, Any]:
-    of_class: dict[str, list[_Contig]] = {}
+) -> tuple[dict[str, "_Picked"], dict[str, Any]]:
+    """The windows of each class, and the manifest."""
+    of_class: dict[str, list[_Contig]] = {label: [] for label in labels}
     for contig in contigs:
-        of_class.setdefault(contig.label, []).append(contig)
+        of_class[contig.label].append(contig)
     dealt, left_out = {}, {}
     for number, label in enumerate(sorted(of_class)):
         try:
@@ -240,17 +254,15 @@ def _make_set(
     if len(picked) < 2:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in list({**unreadable, **left_out}.items())[:4])
         raise ValueError(f"{policy.name}: fewer than two classes can fill their splits ({reasons})")
-    labels = sorted(picked)
     manifest = {
         "policy": asdict(policy),
-        "classes": labels,
-        "contigs": {label: _contig_rows(picked[label]) for label in labels},
+        "classes": sorted(picked),
+        "contigs": {label: _contig_rows(picked[label]) for label in sorted(picked)},
         "left_out": left_out,
         "unreadable": dict(unreadable),
-        "shared": {label: shared[label] for label in labels},
+        "shared": {label: shared[label] for label in sorted(picked)},
     }
-    _write(folder, picked, labels, manifest, policy)
-    return manifest
+    return picked, manifest
 
 
 def _deal(contigs: Sequence[_Contig], policy: SpeciesPolicy, rng: np.random.Generator) -> list[_Contig]:
@@ -260,6 +272,8 @@ def _deal(contigs: Sequence[_Contig], policy: SpeciesPolicy, rng: np.random.Gene
         ValueError: if that is not possible.
     """
     wanted = policy.wanted()
+    if not contigs:
+        raise ValueError(f"no window of {policy.window} bases with a share of N up to {policy.max_n}")
     if len(contigs) < len(SPLITS):
         if not policy.split_single:
             raise ValueError(f"{len(contigs)} contigs, and train, dev and test need one each: see split_single")
@@ -333,7 +347,7 @@ def _pick(
                 kmers = _kmers(ids)
                 if len(windows) == wanted:
                     break
-                if split != "train" and kmers.size and _share_in(kmers, seen) > policy.max_shared:
+                if split != "train" and (not kmers.size or _share_in(kmers, seen) > policy.max_shared):
                     shared[label] += 1
                     continue
                 windows.append((contig, start, ids))
@@ -373,33 +387,17 @@ def _fetch(candidates: Sequence[tuple[_Contig, int]], window: int) -> list[tuple
 
 
 def _kmers(ids: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The distinct 31-mers without N, each as the smaller of itself and its reverse complement, two bits a base."""
-    clean = ids != _N
-    whole = np.lib.stride_tricks.sliding_window_view(clean, _KMER).all(axis=1)
-    bases = np.where(clean, ids - _A, 0).astype(np.uint64)
-    forward = _packed(bases)
-    backward = _packed((3 - bases)[::-1])[::-1]
-    return np.unique(np.minimum(forward, backward)[whole])
+    """The distinct 31-mers without N, each as the smaller of itself and its reverse complement."""
+    words, whole = canonical_kmers(ids, _KMER)
+    return np.unique(words[whole])
 
 
 def _share_in(kmers: NDArray[np.uint64], seen: NDArray[np.uint64]) -> float:
     """How many of some words stand in a sorted array of words, as a share."""
+    if not seen.size:
+        return 0.0
     places = np.minimum(np.searchsorted(seen, kmers), len(seen) - 1)
     return float((seen[places] == kmers).mean())
-
-
-def _packed(bases: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """(L,) bases 0..3 to (L - 30,) words, by doubling: 16 + 8 + 4 + 2 + 1 = 31."""
-    words, powers = bases, []
-    for size in (1, 2, 4, 8, 16):
-        powers.append((size, words))
-        words = (words[:-size] << np.uint64(2 * size)) | words[size:]
-    length = len(bases) - _KMER + 1
-    packed, done = np.zeros(length, dtype=np.uint64), 0
-    for size, words in reversed(powers):
-        packed = (packed << np.uint64(2 * size)) | words[done : done + length]
-        done += size
-    return packed
 
 
 def _contig_rows(picked: _Picked) -> dict[str, list[dict[str, Any]]]:
@@ -416,12 +414,10 @@ def _contig_rows(picked: _Picked) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _write(
-    folder: Path, picked: Mapping[str, _Picked], labels: Sequence[str], manifest: dict[str, Any], policy: SpeciesPolicy
-) -> None:
-    with atomic_folder(folder) as place:
-        for number, split in enumerate(SPLITS):
-            lines = [f"{decode_ids(ids)},{labels.index(label)}" for label in labels for *_, ids in picked[label][split]]
-            order = np.random.default_rng([policy.seed, 2000 + number]).permutation(len(lines))
-            write_text(place / f"{split}.csv", "\n".join(["sequence,label", *(lines[i] for i in order)]) + "\n")
-        write_json(place / "manifest.json", manifest)
+def _write(place: Path, picked: Mapping[str, _Picked], manifest: dict[str, Any], policy: SpeciesPolicy) -> None:
+    labels = manifest["classes"]
+    for number, split in enumerate(SPLITS):
+        lines = [f"{decode_ids(ids)},{labels.index(label)}" for label in labels for *_, ids in picked[label][split]]
+        order = np.random.default_rng([policy.seed, 2000 + number]).permutation(len(lines))
+        write_text(place / f"{split}.csv", "\n".join(["sequence,label", *(lines[i] for i in order)]) + "\n")
+    write_json(place / "manifest.json", manifest)

@@ -82,7 +82,7 @@ def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite
     >>> find_checkpoint(folder, resume="True") == str(folder / "checkpoint-10")
     True
     """
-    _check_writable(Path(output_dir))
+    check_writable(Path(output_dir), "--output_dir")
     checkpoints = list_checkpoints(output_dir)
     resume = str(resume or "")
     if resume and resume.lower() not in ("true", "latest", "false"):
@@ -109,8 +109,23 @@ def delete_checkpoints(output_dir: str | Path) -> None:
             shutil.rmtree(checkpoint)
 
 
-def _check_writable(folder: Path) -> None:
-    """Before genomes are read for minutes, not behind; nothing is made, so that bad input leaves no empty folder."""
+def check_writable(folder: Path, option: str) -> None:
+    """Before genomes are read for minutes, not behind; nothing is made, so that bad input leaves no empty folder.
+
+    Args:
+        folder: that is to be made, or is there.
+        option: that gave it.
+
+    Raises:
+        ValueError: if it is no folder, cannot be made, or cannot be written to.
+
+    Example:
+
+    >>> check_writable(Path(__file__) / "run", "--output_dir")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: --output_dir ... cannot be made: ...
+    """
     for place in (folder, *folder.absolute().parents):
         try:
             is_folder = stat.S_ISDIR(place.stat().st_mode)
@@ -119,11 +134,11 @@ def _check_writable(folder: Path) -> None:
                 continue
             is_folder = False
         except OSError as error:
-            raise ValueError(f"--output_dir {folder} cannot be made: {error.strerror}") from error
+            raise ValueError(f"{option} {folder} cannot be made: {error.strerror}") from error
         if not is_folder:
-            raise ValueError(f"--output_dir {folder} cannot be made: {place} is not a folder")
+            raise ValueError(f"{option} {folder} cannot be made: {place} is not a folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise ValueError(f"--output_dir {folder} cannot be written to")
+            raise ValueError(f"{option} {folder} cannot be written to")
         return
 
 

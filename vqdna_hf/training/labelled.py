@@ -18,7 +18,10 @@ __all__ = ["labels_of_splits", "tokenize_labelled"]
 
 
 def labels_of_splits(
-    splits: Mapping[str, LabelledSequences], regression: bool = False, num_labels: int | None = None
+    splits: Mapping[str, LabelledSequences],
+    regression: bool = False,
+    num_labels: int | None = None,
+    way_out: str = "number the classes 0, 1, 2, ..., or ask for --problem_type regression if these are measurements",
 ) -> tuple[dict[str, list], int]:
     """The labels of each split, checked, and the number of outputs.
 
@@ -26,6 +29,7 @@ def labels_of_splits(
         splits: `train`, `dev`, `test`, or some of them.
         regression: numbers instead of classes.
         num_labels: that the model knows; default: those of the training set, or of the first split without one.
+        way_out: what the caller can do about a label that is no class.
 
     Returns:
         Labels by split, one a sequence, and the number of outputs (1 for regression).
@@ -42,7 +46,7 @@ def labels_of_splits(
     """
     if regression:
         return {split: check_float_labels(data.labels or [], data.path) for split, data in splits.items()}, 1
-    labels = {split: check_class_labels(data.labels or [], data.path) for split, data in splits.items()}
+    labels = {split: check_class_labels(data.labels or [], data.path, way_out) for split, data in splits.items()}
     if num_labels is None:
         reference = "train" if "train" in labels else next(iter(labels))
         num_labels = number_of_labels(labels[reference], splits[reference].path)
@@ -52,7 +56,12 @@ def labels_of_splits(
 
 
 def tokenize_labelled(
-    data: LabelledSequences, labels: list, tokenizer: Any, max_length: int, truncate: bool = False
+    data: LabelledSequences,
+    labels: list,
+    tokenizer: Any,
+    max_length: int,
+    truncate: bool = False,
+    way_out: str = "raise --model_max_length (if the model reads that much), or cut with --truncate",
 ) -> Dataset:
     """One row a sequence: `input_ids`, `attention_mask`, `labels`.
 
@@ -62,6 +71,7 @@ def tokenize_labelled(
         tokenizer: of the model.
         max_length: tokens that are read at most, special ones included.
         truncate: cut longer sequences instead of refusing them.
+        way_out: what the caller can do about a sequence that is longer.
 
     Raises:
         ValueError: if `max_length` leaves no room for a base, or a sequence is longer.
@@ -80,6 +90,6 @@ def tokenize_labelled(
         if len(ids) > max_length:
             raise ValueError(
                 f"{data.path}, row {row}: {len(ids)} tokens, special tokens included, and at most {max_length} are "
-                "read: raise --model_max_length (if the model reads that much), or cut with --truncate"
+                f"read: {way_out}"
             )
     return Dataset.from_dict({**encoded, "labels": labels})
