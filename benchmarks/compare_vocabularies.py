@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from vqdna_hf import VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.data.files import write_json
 from vqdna_hf.evaluation.baselines import compared_parameters
 from vqdna_hf.evaluation.classifiers import Variant, load_classifier
@@ -237,12 +238,24 @@ class Models:
         changes.pop("sets", None)
         folder = self.study.work / "model" / name
         flags: dict[str, Any] = {"model_config": self.study.values["model_config"], "seed": 0}
-        first = next(iter(self.study.entries.values()))[1]["codec"]
+        first = self.codecs.codec(next(iter(self.study.entries.values()))[1]["codec"], 0)
         if codec := changes.pop("codec", None):
             codec_path = self.codecs.codec(codec, 0)
+            flags["model_config"] = self._of_equal_size(codec_path, first)
             return self.study.run("run_mlm", "mlm", folder, codec_path=codec_path, **flags, **changes)
-        flags |= {"like": self.codecs.codec(first, 0), "max_steps": self.study.values["baseline_steps"]}
+        flags |= {"like": first, "max_steps": self.study.values["baseline_steps"]}
         return self.study.run("run_baseline", "mlm", folder, vocabulary=name, **flags, **changes)
+
+    def _of_equal_size(self, codec: Path, first: Path) -> dict[str, Any]:
+        """The backbone with as many more or fewer parameters as the codec has fewer or more than the first one."""
+        config = self.study.values["model_config"]
+        own, wanted = (
+            compared_parameters(VQDNAConfig(codec_config=VQDNACodecConfig.from_pretrained(path).to_dict(), **config))
+            for path in (codec, first)
+        )
+        of_one = 3 * config["hidden_size"] * config["num_hidden_layers"]  # a unit of the gated feed-forward layers
+        units = round((wanted.total - own.total) / of_one)
+        return {**config, "intermediate_size": config["intermediate_size"] + units}
 
     def measure(self, name: str, seeds: list[int]) -> None:
         """A record of kind `pretraining`, and one of kind `gue` for each set and seed, unless they are there."""
