@@ -2,6 +2,7 @@
 """Measures of vocabularies against what is known of them. Run: pytest tests/evaluation/test_vocabulary_measures.py"""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from example_scripts import TINY_CODEC
 from typer.testing import CliRunner
 
+from vqdna_cli.main import main
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
 from vqdna_hf.data import Genome, Region, decode_ids, encode_sequence, simulate_genome, simulate_promoters
 from vqdna_hf.evaluation.annotation import Annotation, read_annotation
@@ -29,12 +31,13 @@ from vqdna_hf.evaluation.genome_codes import (
     strand_information,
     usage_of,
 )
+from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.information import centred_kmers, entropy, mutual_information
 from vqdna_hf.evaluation.leak import MASK_LEVELS, masking_leak
 from vqdna_hf.evaluation.records import read_records
 from vqdna_hf.evaluation.stability import substitution_stability
 from vqdna_hf.evaluation.vocabularies import CodecVocabulary, KmerVocabulary
-from vqdna_hf.evaluation.vocabulary import measure_vocabulary
+from vqdna_hf.evaluation.vocabulary import Budget, measure_vocabulary
 from vqdna_hf.inference import load_checkpoint
 from vqdna_hf.model.tokenization_vqdna import reverse_complement
 
@@ -432,3 +435,106 @@ def test_inputs_are_checked_before_anything_is_measured(inputs: dict[str, str], 
         measure_vocabulary(codec, annotation=inputs["annotation"])
     with pytest.raises(ValueError, match="holds no set"):
         measure_vocabulary(codec, genome=inputs["genome"], gue=tmp_path)
+    with pytest.raises(ValueError, match=r"sets tf/0: give the folder that they are in, too .--data."):
+        measure_vocabulary(codec, genome=inputs["genome"], sets=["tf/0"])
+    own = read_sets(find_sets(inputs["gue"]).choose(None))
+    with pytest.raises(ValueError, match="sets tf/0: there are own"):
+        measure_vocabulary(codec, gue=own, sets=["tf/0"])
+    with pytest.raises(ValueError, match="seed -1: give a whole number from 0"):
+        Budget(seed=-1)
+
+
+def verb(inputs: dict[str, str], *words: str) -> int:
+    small = ["--max-bases", "8000", "--positions", "10", "--max-train", "40", "--leak-steps", "3"]
+    return main(["evaluate", "vocabulary", inputs["codec"], *small, *words])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("sequence,label\nACGT,0\nACGG,0\nTTGA,1\nTTGC,1\nACCA,2\n", "class 2 has 1 of 5"),
+        ("sequence1,sequence2,label\nACGT,AC,0\nACGA,AC,0\nTTGC,GG,1\n", "pairs"),
+    ],
+)
+def test_sets_that_cannot_be_probed_are_refused_before_the_genome_is_measured(
+    inputs: dict[str, str],
+    tmp_path: Path,
+    table: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vqdna_hf.evaluation.vocabulary.encode_sample", lambda *_: pytest.fail("encoded"))
+    (tmp_path / "gue" / "tf" / "0").mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (tmp_path / "gue" / "tf" / "0" / f"{split}.csv").write_text(table)
+    output = tmp_path / "record.json"
+    assert verb(inputs, "--genome", inputs["genome"], "--data", str(tmp_path / "gue"), "-o", str(output)) == 2
+    assert re.search(rf"error: tf/0, .*train\.csv: {message}", capsys.readouterr().err)
+
+
+def test_only_records_of_vocabularies_are_overwritten(
+    inputs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "record.json"
+    words = ["--genome", inputs["genome"], "--part", "usage", "-o", str(output)]
+    for foreign in ("{}", "[1]", "no JSON", "\u00b2", json.dumps({"format": 1, "kind": "gue"})):
+        output.write_text(foreign)
+        assert verb(inputs, *words) == 2
+        assert f"{output}: is there, and is no record of a vocabulary: give another name" in capsys.readouterr().err
+        assert output.read_text() == foreign
+    output.unlink()
+    assert verb(inputs, *words) == 0
+    assert verb(inputs, *words) == 0
+
+
+def test_annotations_of_one_name_are_both_kept(inputs: dict[str, str], tmp_path: Path) -> None:
+    places = []
+    for name, end in (("a", 400), ("b", 700)):
+        (tmp_path / name).mkdir()
+        places.append(tmp_path / name / "g.gff3")
+        places[-1].write_text(f"1\t.\tCDS\t101\t{end}\t.\t+\t0\tID=a\n")
+    given: list[str | Path] = [*places, places[0], inputs["annotation"]]
+    found = measure_vocabulary(
+        inputs["codec"],
+        genome=inputs["genome"],
+        annotation=given,
+        parts=["annotation"],
+        budget=Budget(max_bases=12_000),
+    )["annotation"]
+    assert list(found) == [*map(str, places), "a.gff3"]
+    counts = [sum(one["tracks"]["phase"]["labelled"].values()) for one in found.values()]
+    assert counts == [300, 600, 300]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "part", "message"),
+    [
+        ("ACGT" * 15, "leak", "part leak: the sample has 0 windows of 128 bases"),
+        ("ACGT" * 5, "stability", "part stability: .*no record has the"),
+        ("N" * 3_000, "reconstruction", "g.fa: the sample holds no A, C, G or T"),
+        ("N" * 3_000, None, "g.fa: the sample holds no A, C, G or T"),
+    ],
+)
+def test_what_is_asked_for_and_cannot_be_made_is_an_error(
+    inputs: dict[str, str],
+    tmp_path: Path,
+    sequence: str,
+    part: str | None,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "g.fa").write_text(f">1\n{sequence}\n")
+    output = tmp_path / "record.json"
+    words = ["--part", part] if part else []
+    assert verb(inputs, "--genome", str(tmp_path / "g.fa"), "--part", "usage", *words, "-o", str(output)) == 2
+    assert re.search(f"error: .*{message}", capsys.readouterr().err)
+    assert not output.exists()
+
+
+def test_what_cannot_be_made_is_left_out_where_nothing_is_asked_for(inputs: dict[str, str], tmp_path: Path) -> None:
+    genome = Genome.from_sequences(["1"], ["ACGT" * 15 + "N" * 40])
+    (tmp_path / "a.gff3").write_text("1\t.\tCDS\t1\t30\t.\t+\t0\tID=a\n")
+    found = measure_vocabulary(inputs["codec"], genome=genome, annotation=tmp_path / "a.gff3")
+    assert set(found["left_out"]) == {"leak"}
+    assert found["annotation"]["a.gff3"]["tracks"]["phase"]["levels"][0]["rotated_max"] >= 0

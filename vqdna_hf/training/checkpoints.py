@@ -82,7 +82,7 @@ def find_checkpoint(output_dir: str | Path, resume: str | bool | None, overwrite
     >>> find_checkpoint(folder, resume="True") == str(folder / "checkpoint-10")
     True
     """
-    _check_writable(Path(output_dir))
+    check_output_dir(output_dir)
     checkpoints = list_checkpoints(output_dir)
     resume = str(resume or "")
     if resume and resume.lower() not in ("true", "latest", "false"):
@@ -109,8 +109,20 @@ def delete_checkpoints(output_dir: str | Path) -> None:
             shutil.rmtree(checkpoint)
 
 
-def _check_writable(folder: Path) -> None:
-    """Before genomes are read for minutes, not behind; nothing is made, so that bad input leaves no empty folder."""
+def check_output_dir(output_dir: str | Path) -> None:
+    """Refuse a folder that cannot be made or written to: before minutes of work, not behind.
+
+    Nothing is made, so that bad input leaves no empty folder.
+
+    Raises:
+        ValueError: if something is in the way, or the permissions do not allow it.
+
+    Example:
+
+    >>> import tempfile
+    >>> check_output_dir(Path(tempfile.mkdtemp()) / "runs" / "new")
+    """
+    folder = Path(output_dir)
     for place in (folder, *folder.absolute().parents):
         try:
             is_folder = stat.S_ISDIR(place.stat().st_mode)
