@@ -10,7 +10,9 @@ from vqdna_cli import options
 from vqdna_cli.options import Device
 
 Codec = Annotated[str, typer.Argument(metavar="CODEC", help="A codec, or any model with one: a folder or a Hub id.")]
-Record = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The record, .json; only a record is overwritten.")]
+Record = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The record, .json; only a record is overwritten.")
+]
 Part = Annotated[
     list[str] | None,
     typer.Option(

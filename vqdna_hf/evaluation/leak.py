@@ -101,9 +101,7 @@ def masking_leak(
         torch.manual_seed(seed)
         clean = torch.from_numpy(windows.astype(np.int64))
         masked = torch.rand(len(clean), clean.shape[1] // stride) < mask_rate
-        asked = _targets(clean, masked, stride)[-test_windows:]
-        if not (asked != _IGNORED).any():
-            raise ValueError(f"of the {test_windows} windows that are held out no A, C, G or T is masked: take more")
+        counts = _counts(_targets(clean, masked, stride)[-test_windows:])
         codes = _codes(checkpoint, clean)
         found: dict[str, Any] = {}
         for level in MASK_LEVELS:
@@ -112,7 +110,6 @@ def masking_leak(
             found[level] = _train_and_test(
                 checkpoint, read, codes, clean, masked, shown=level == "nucleotide", held_out=test_windows, steps=steps
             )
-    counts = torch.bincount(asked[asked != _IGNORED], minlength=NUM_NUCLEOTIDES)
     total = int(counts.sum())
     return {**found, "commonest": round(int(counts.max()) / total, 4), "masked": total, "steps": steps}
 
@@ -122,6 +119,14 @@ def _check(windows: NDArray[np.uint8], test_windows: int, stride: int) -> None:
         raise ValueError(f"{len(windows)} windows, {test_windows} held out: both parts need one at least")
     if windows.shape[1] % stride:
         raise ValueError(f"windows of {windows.shape[1]} bases: a multiple of the codec's stride, {stride}, is needed")
+
+
+def _counts(asked: Tensor) -> Tensor:
+    """How often each base is asked for in the windows that are held out."""
+    counts = torch.bincount(asked[asked != _IGNORED], minlength=NUM_NUCLEOTIDES)
+    if not counts.any():
+        raise ValueError(f"of the {len(asked)} windows that are held out no A, C, G or T is masked: take more")
+    return counts
 
 
 def _codes(checkpoint: Checkpoint, ids: Tensor) -> Tensor:

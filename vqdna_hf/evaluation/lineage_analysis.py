@@ -132,11 +132,7 @@ def analyse_lineages(
     """
     clock = _Clock()
     chosen = _named(genes, gene)
-    if tile < 1:
-        raise ValueError(f"tile {tile}: a language model reads 1 base at once at least (--tile)")
-    check_seed(seed)
-    if not lineages.mutations:
-        raise ValueError("no lineage has a mutation, so nothing tells them apart: take another table (--mutations)")
+    _check(lineages, tile, seed)
     drawn = _draws(lineages, separations, neighbours, seed)
     with clock("encode lineages"):
         codes = ReferenceCodes(vocabulary, lineages.reference)
@@ -212,6 +208,14 @@ def _named(genes: Sequence[Gene], name: str) -> Gene:
         if gene.name == name:
             return gene
     raise ValueError(f"gene {name!r}: the annotation has {', '.join(sorted({gene.name for gene in genes}))}")
+
+
+def _check(lineages: Lineages, tile: int, seed: int) -> None:
+    if not lineages.mutations:
+        raise ValueError("no lineage has a mutation, so nothing tells them apart: take another table (--mutations)")
+    if tile < 1:
+        raise ValueError(f"tile {tile}: a language model reads 1 base at once at least (--tile)")
+    check_seed(seed)
 
 
 def _draws(

@@ -93,10 +93,10 @@ def linear_probe(
         overlap: (test,) bool, True for test rows that also stand in train: what is measured without them is told, too.
 
     Returns:
-        `matthews_correlation`, `f1` (macro), `accuracy`, `collapsed` on the whole test set; `C`, whether that is the
-        first or the last of those tried (`at_edge`), and the mean `cross_validated` Matthews correlation it was chosen
-        by; `train`, `test`, `features` (numbers); `seconds`; with `overlap` also `matthews_correlation_without_overlap`
-        and `overlapping`, how many these are.
+        `matthews_correlation`, `f1` (macro), `accuracy`, `collapsed` on the whole test set; `C`, whether it is the
+        first or last of those tried (`at_edge`), and the mean `cross_validated` Matthews correlation it was chosen by;
+        `train`, `test`, `features` (numbers); `seconds`; with `overlap` also `matthews_correlation_without_overlap` and
+        `overlapping`, how many these are.
 
     Raises:
         ValueError: if train has one class or a class with a single row, or test has a class that train has not.
@@ -115,9 +115,8 @@ def linear_probe(
     rows = stratified_sample(wanted, max_train, seed)
     train, test = _scaled(train_features[rows], test_features)
     model = _fit(train, wanted[rows], seed)
-    logits = model.predict_log_proba(test)
-    metrics = classification_metrics(logits, answers)
-    found: dict[str, Any] = {
+    metrics = classification_metrics(logits := model.predict_log_proba(test), answers)
+    found = {
         **{name: metrics[name] for name in _METRICS},
         "collapsed": bool(metrics["collapsed"]),
         "C": float(model.C_),
@@ -128,9 +127,8 @@ def linear_probe(
         "features": int(train.shape[1]),
         "classes": len(classes),
     }
-    if overlap is not None:
-        found |= _without(np.asarray(overlap, dtype=np.bool_), logits, answers)
-    return {**found, "seconds": round(perf_counter() - start, 2)}
+    others = {} if overlap is None else _without(np.asarray(overlap, dtype=np.bool_), logits, answers)
+    return {**found, **others, "seconds": round(perf_counter() - start, 2)}
 
 
 def _without(overlap: NDArray[np.bool_], logits: NDArray[np.floating], answers: NDArray[np.int64]) -> dict[str, Any]:

@@ -105,13 +105,13 @@ def measure_vocabulary(
         annotation: GFF3 or BED files about the genome; needs `genome`.
         sets: of GUE, only these; needs `gue`.
         parts: of `PARTS`, each of which must come about; default: all that the inputs allow.
-        budget: how much is measured; default `Budget()`.
+        budget: how much; default `Budget()`.
         device: as in torch, or `auto`.
 
     Returns:
         What JSON can hold: `codec` (name, codebook sizes, taps, objective, stride, checksum), each part by its name,
-        `budget`, `seconds` by part, and `left_out`, why a part is not there. Annotations go by the name of their file,
-        or by its path where several have one name.
+        `budget`, `seconds` by part, and `left_out`, why a part is not there; annotations by the file's name, or by its
+        path where several have one name.
 
     Raises:
         ValueError: for inputs that cannot be read or probed, no input at all, unknown parts, and parts that are asked
@@ -135,15 +135,10 @@ def measure_vocabulary(
     record: dict[str, Any] = {"codec": describe_codec(vocabulary.checkpoint), "budget": asdict(budget)}
     record |= {"left_out": {}, "seconds": {}}
     if genome is not None and set(chosen) - {"probe"}:
-        paths = [annotation] if isinstance(annotation, (str, os.PathLike)) else list(annotation or ())
         with _opened(genome) as opened:
-            named = _named(paths) if "annotation" in chosen else {}
-            annotations = {name: read_annotation(path, opened) for name, path in named.items()}
-            strict = parts is not None
-            sample = _measure_genome(record, chosen, vocabulary, opened, budget, strict)
-            if annotations:
-                with _part(record, "annotation", strict):
-                    record["annotation"] = _measure_annotations(vocabulary, opened, sample, annotations, budget)
+            annotations = _read_annotations(annotation, opened) if "annotation" in chosen else {}
+            sample = _measure_genome(record, chosen, vocabulary, opened, budget, parts is not None)
+            _measure_annotations(record, vocabulary, opened, sample, annotations, parts is not None)
     if gue_sets:
         with _part(record, "probe", True):
             record["probe"] = probe_sets(vocabulary, gue_sets, max_train=budget.max_train, seed=budget.seed)
@@ -270,11 +265,15 @@ def _read_gue(gue: AnyPath | Sequence[GueSet] | None, sets: Sequence[str] | None
     return [there[name] for name in sets or there]
 
 
-def _named(paths: Sequence[AnyPath]) -> dict[str, AnyPath]:
-    """Files by name, or by path where several have one."""
+def _read_annotations(given: AnyPath | Sequence[AnyPath] | None, genome: Genome) -> dict[str, Annotation]:
+    """By the name of the file, or by its path where several have one name."""
+    paths = [given] if isinstance(given, (str, os.PathLike)) else given or ()
     different = dict.fromkeys(os.fspath(path) for path in paths)
     names = [os.path.basename(path) for path in different]
-    return {name if names.count(name) == 1 else path: path for name, path in zip(names, different, strict=True)}
+    return {
+        name if names.count(name) == 1 else path: read_annotation(path, genome)
+        for name, path in zip(names, different, strict=True)
+    }
 
 
 def _measure_genome(
@@ -321,22 +320,26 @@ def _measure_genome(
 
 
 def _measure_annotations(
+    record: dict[str, Any],
     vocabulary: CodecVocabulary,
     genome: Genome,
     whole: GenomeCodes,
     annotations: Mapping[str, Annotation],
-    budget: Budget,
-) -> dict[str, Any]:
-    found = {}
-    for name, one in annotations.items():
-        regions = sample_regions(genome, budget.max_bases, seed=budget.seed, records=one.records)
-        sample = whole if regions == whole.regions else encode_sample(vocabulary, genome, regions)
-        found[name] = {
-            "bases": sample.bases,
-            "skipped_records": list(one.skipped),
-            "tracks": annotation_information(sample, one, seed=budget.seed),
-        }
-    return found
+    strict: bool,
+) -> None:
+    if not annotations:
+        return
+    found, most, seed = {}, record["budget"]["max_bases"], record["budget"]["seed"]
+    with _part(record, "annotation", strict):
+        for name, one in annotations.items():
+            regions = sample_regions(genome, most, seed=seed, records=one.records)
+            sample = whole if regions == whole.regions else encode_sample(vocabulary, genome, regions)
+            found[name] = {
+                "bases": sample.bases,
+                "skipped_records": list(one.skipped),
+                "tracks": annotation_information(sample, one, seed=seed),
+            }
+        record["annotation"] = found
 
 
 def _windows(sample: GenomeCodes, count: int) -> NDArray[np.uint8]:
