@@ -21,7 +21,7 @@ from vqdna_hf.evaluation.lineage_analysis import Separation, analyse_lineages, d
 from vqdna_hf.evaluation.lineage_summary import lineage_summary
 from vqdna_hf.evaluation.lineages import LineageFiles, read_genes, read_lineages
 from vqdna_hf.hub import write_text
-from vqdna_hf.training import run_script
+from vqdna_hf.training import check_writable, run_script
 
 DATA = Path(os.environ.get("VQDNA_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data") / "sars_cov_2"
 
@@ -65,6 +65,7 @@ def main() -> int:
     args = arguments().parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     start = time.perf_counter()
+    check_writable(args.output_dir, "--output_dir")
     files = LineageFiles.in_folder(args.data)
     files = LineageFiles(*(getattr(args, name) or getattr(files, name) for name in LineageFiles.__annotations__))
     lineages = read_lineages(files, args.label)
@@ -73,11 +74,11 @@ def main() -> int:
     separations = [Separation(args.clades, args.per_clade, args.draws)]
     if args.draws_all:
         separations.append(Separation(0, args.per_clade_all, args.draws_all))
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     analysis = analyse_lineages(
         lineages, genes, vocabulary, gene=args.gene, separations=separations, neighbours=args.neighbours,
         seed=args.seed, tile=args.tile, cache=args.output_dir / "cache",
     )  # fmt: skip
+    args.output_dir.mkdir(parents=True, exist_ok=True)
     for name, table in (("mutations", analysis.mutations), ("gene", analysis.spike)):
         write_text(args.output_dir / f"{name}.tsv", table.round(4).to_csv(sep="\t", index=False))
     record = write_record(

@@ -108,14 +108,37 @@ def test_a_second_run_encodes_nothing_and_says_the_same(
         ({"mutations": "nowhere.tsv"}, "nowhere.tsv: no such file"),
         ({"label": "who"}, "no column who"),
         ({"gene": "N"}, "gene 'N': the annotation has S"),
-        ({"per_clade": 11}, "2 groups of 11 samples are wanted, and 0 are as large"),
+        (
+            {"per_clade": 11},
+            "column nextstrain_clade, 2 clades x 11, 2 draws (--per_clade, --draws, --clades): only 0 clades have 11 "
+            "lineages: lower these numbers, or take another column (--label); the largest clades: one 10, two 10",
+        ),
+        ({"per_clade_all": 11}, "all clades x 11, 1 draws (--per_clade_all, --draws_all): only 0 clades"),
+        ({"clades": 1}, "give at least 2 clades"),
+        ({"draws": 0}, "give at least 2 clades"),
+        ({"neighbours": 16}, "16 neighbours (--neighbours): give from 1 to 15"),
+        ({"seed": -1}, "seed -1: give a whole number from 0"),
+        ({"tile": 0}, "tile 0: a language model reads 1 base"),
+        ({"output_dir": Path(__file__)}, f"--output_dir {__file__} cannot be made: {__file__} is not a folder"),
+        ({"genes": "square.gff3"}, "square.gff3: line 1: GFF3 has nine columns"),
+        ({"mutations": "none.tsv"}, "no lineage has a mutation"),
         ({"checkpoint": "nowhere"}, "nowhere"),
     ],
 )
 def test_bad_input_is_one_line(
-    run: Path, tmp_path: Path, values: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    tmp_path: Path,
+    values: dict[str, Any],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert run_example("sars_cov_2", **arguments(run, output_dir=tmp_path / "out", **values)) == 2
+    monkeypatch.setattr("vqdna_hf.evaluation.lineage_codes.ReferenceCodes._encode", lambda *_: pytest.fail("encoded"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "square.gff3").write_text(".\t.\tgene\t101\t\u00b2\t.\t+\t.\tgene_name=S\n")
+    (tmp_path / "none.tsv").write_text("lineage\tsubstitutions\tdeletions\none.0\t\t\none.1\t\t\n")
+    values = {"output_dir": tmp_path / "out", **values}
+    assert run_example("sars_cov_2", **arguments(run, **values)) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error:"))
     assert message in line
     assert not (tmp_path / "out" / "sars_cov_2.json").exists()

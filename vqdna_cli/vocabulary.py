@@ -10,13 +10,16 @@ from vqdna_cli import options
 from vqdna_cli.options import Device
 
 Codec = Annotated[str, typer.Argument(metavar="CODEC", help="A codec, or any model with one: a folder or a Hub id.")]
-Record = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The record, .json.")]
+Record = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The record, .json; only a record is overwritten.")
+]
 Part = Annotated[
     list[str] | None,
     typer.Option(
         "--part",
         metavar="NAME",
-        help="Only reconstruction, usage, kmers, offsets, strand, stability, leak, annotation, probe; repeatable.",
+        help="Only reconstruction, usage, kmers, offsets, strand, stability, leak, annotation, probe; repeatable. "
+        "One that cannot be made is then an error, else it is left out.",
     ),
 ]
 
@@ -58,11 +61,12 @@ def vocabulary(
     from time import perf_counter
 
     from vqdna_hf.evaluation.records import write_record
-    from vqdna_hf.evaluation.vocabulary import Budget, bases_of_training, measure_vocabulary
+    from vqdna_hf.evaluation.vocabulary import KIND, Budget, bases_of_training, check_output, measure_vocabulary
     from vqdna_hf.inference.outputs import output_ending
 
     options.quiet_unless_watched()
     output_ending(output, (".json",), tuple(path for path in (genome, *(annotation or ())) if path is not None))
+    check_output(output)
     start = perf_counter()
     budget = Budget(
         max_bases=max_bases, positions=positions, leak_steps=leak_steps, max_train=max_train or None, seed=seed
@@ -73,7 +77,7 @@ def vocabulary(
     )  # fmt: skip
     name = name or results["codec"]["name"]
     write_record(
-        output, kind="vocabulary", name=name, results=results, seeds=[seed], bases_seen=bases_of_training(codec),
+        output, kind=KIND, name=name, results=results, seeds=[seed], bases_seen=bases_of_training(codec),
         seconds=perf_counter() - start,
     )  # fmt: skip
     measured = [part for part in results if part not in ("codec", "budget", "seconds", "left_out", "genome")]

@@ -125,7 +125,7 @@ def test_bad_input_is_refused() -> None:
         linear_probe(bag, [1, 1, 1, 1], bag, [1, 1, 1, 1])
     with pytest.raises(ValueError, match=r"test has labels \[2\] that train has not"):
         linear_probe(bag, [0, 1, 0, 1], bag, [0, 1, 2, 1])
-    with pytest.raises(ValueError, match="1 training rows"):
+    with pytest.raises(ValueError, match="class 1 has 1 of 4 training rows"):
         linear_probe(bag, [0, 1, 0, 0], bag, [0, 1, 0, 1])
     own = make_set((["ACGT"] * 4, [0, 1, 0, 1]), (["ACGT"], [0]))
     with pytest.raises(ValueError, match="features words: choose of bag, mean"):
@@ -135,5 +135,35 @@ def test_bad_input_is_refused() -> None:
     pairs = LabelledSequences(["ACGT"], ["ACGT"], None, "a.csv")
     labels = {split: [0] for split in ("train", "dev", "test")}
     two = GueSet("two", dict.fromkeys(labels, pairs), labels, 2)
-    with pytest.raises(ValueError, match="two: pairs"):
+    with pytest.raises(ValueError, match=r"two, a\.csv: pairs"):
         probe_sets(KmerVocabulary(1), [two])
+
+
+@pytest.mark.parametrize(
+    ("labels", "max_train", "message"),
+    [
+        ([0] * 30 + [1] * 30 + [2], None, "own, train.csv: class 2 has 1 of 61 training rows"),
+        ([0] * 30 + [1] * 30 + [2], 20, "own, train.csv: class 2 has a single row"),
+        ([0] * 300 + [1] * 300 + [2] * 2, 20, "own, train.csv: class 2 has [01] of 20 training rows"),
+        ([0] * 30, None, "own, train.csv: the training labels are all"),
+    ],
+)
+def test_sets_that_cannot_be_probed_are_named_before_anything_is_encoded(
+    labels: list[int], max_train: int | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KmerVocabulary, "encode", lambda *_: pytest.fail("encoded"))
+    fine = make_set(labelled(60, 1), labelled(20, 2), "fine")
+    own = make_set((["ACGT"] * len(labels), labels), (["ACGT"], [0]))
+    with pytest.raises(ValueError, match=message):
+        probe_sets(KmerVocabulary(1), [fine, own], max_train=max_train)
+
+
+def test_a_strength_at_the_edge_of_the_grid_is_told() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    for shift, at_edge in ((0.0, None), (1e3, True)):  # separable without end: no penalty is the best
+        features = rng.normal(size=(400, 3))
+        features[:, 0] += shift * labels
+        found = linear_probe(features[:200], labels[:200], features[200:], labels[200:])
+        assert found["at_edge"] is (found["C"] in (1e-3, 1e4))
+        assert at_edge is None or found["at_edge"] is at_edge

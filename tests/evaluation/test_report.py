@@ -180,6 +180,8 @@ def test_gtf_exons_make_a_gene(tmp_path: Path) -> None:
         ({"region": "chrI:0-5"}, "'chrI' has bases 1 to 6000"),
         ({"region": "chrI:5-6001"}, "'chrI' has bases 1 to 6000"),
         ({"region": "chrI:9-5"}, "the start is no larger than the end"),
+        ({"region": f"chrI:1-{'9' * 20}"}, "'chrI' has bases 1 to 6000"),
+        ({"region": f"chrI:{'9' * 5_000}-7"}, "'chrI' has bases 1 to 6000"),
         ({"region": "chrI:1-2", "gene": "TOY1"}, "a region or a gene, not both"),
         ({"gene": "TOY1"}, "give the annotation that has it, --annotation"),
         ({"gene": "TOY2", "annotation": "genes.gff3"}, "genes.gff3, gene 'TOY2': .* near names: TOY1"),
@@ -189,8 +191,11 @@ def test_gtf_exons_make_a_gene(tmp_path: Path) -> None:
         ({"annotation": "genome.fa"}, "an annotation ends in one of"),
         ({"annotation": "short.gff3"}, "short.gff3, line 1: 3 columns"),
         ({"annotation": "place.bed"}, "place.bed, line 2: '9' to '5' is no place"),
+        ({"annotation": "zero.gff3"}, "zero.gff3, line 1: '0' to '5' is no place .* counted from 1"),
+        ({"annotation": "square.gff3"}, "square.gff3, line 1: '1' to '\u00b2' is no place"),
         ({"annotation": "stranger.bed"}, "stranger.bed: .*has no record 'scaffold_9'"),
         ({"sample_bases": 0}, "sample_bases 0 at least 1"),
+        ({"seed": -1}, "seed -1: give a whole number from 0"),
         ({"flank": -1}, "flank -1"),
         ({"device": "abacus"}, "device abacus"),
     ],
@@ -201,6 +206,8 @@ def test_bad_input_is_found_before_work(
     (folder / "short.gff3").write_text("chrI\t1\t2\n")
     (folder / "place.bed").write_text("chrI\t1\t2\nchrI\t9\t5\n")
     (folder / "stranger.bed").write_text("scaffold_9\t1\t2\n")
+    (folder / "zero.gff3").write_text("chrI\tx\tgene\t0\t5\t.\t+\t.\tID=a\n")
+    (folder / "square.gff3").write_text("chrI\tx\tgene\t1\t\u00b2\t.\t+\t.\tID=a\n")
     monkeypatch.setattr("vqdna_hf.evaluation.report._count", lambda *_: pytest.fail("work began"))
     if "annotation" in options:
         options = {**options, "annotation": folder / options["annotation"]}
@@ -370,11 +377,13 @@ def test_the_verb(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (lambda place: place / "report.pdf", r"must end in one of .html .htm"),
         (lambda place: place / "none" / "report.html", "make it first"),
+        (lambda _: Path("/proc/report.html"), "/proc/report.html: the folder /proc cannot be written to"),
     ],
 )
 def test_outputs_that_cannot_be_written(
-    folder: Path, tmp_path: Path, place: Callable[[Path], Path], message: str
+    folder: Path, tmp_path: Path, place: Callable[[Path], Path], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vqdna_hf.evaluation.report._count", lambda *_: pytest.fail("work began"))
     with pytest.raises(ValueError, match=message):
         run_verb(folder / "codec", "--genome", folder / "genome.fa", "-o", place(tmp_path))
     assert os.listdir(tmp_path) == []

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from toy_reports import toy_codec, toy_genome
 
+from vqdna_hf.data.genome import Genome
 from vqdna_hf.evaluation.report import ReportData
 from vqdna_hf.evaluation.report_page import write_vocabulary_report
 
@@ -304,6 +305,22 @@ def test_nothing_overflows(browser: Any, report: tuple[Path, ReportData], width:
     assert wide <= width  # a scroll bar takes some
     right = "node.getClientRects().length ? node.getBoundingClientRect().right : 0"
     assert max(all_of(browser, "button, h1, h2, th, td, label", right)) <= width
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_long_names_do_not_overflow(browser: Any, tmp_path: Path, width: int) -> None:
+    name = "scaffold" * 40
+    genome = Genome.from_sequences([name], [toy_genome(tmp_path / "genome.fa")])
+    (tmp_path / "genes.bed").write_text(f"{name}\t100\t200\t{'gene' * 60}\t0\t-\n")
+    page = tmp_path / "report.html"
+    data = write_vocabulary_report(
+        toy_codec(1), genome, page, region=f"{name}:101-300", annotation=tmp_path / "genes.bed", progress=False
+    )
+    show(browser, (page, data), width)
+    press(browser, "ArrowRight")
+    assert name in find(browser, "#readout").text
+    inner, wide = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    assert (inner, wide <= width) == (width, True)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 """Measures of vocabularies against what is known of them. Run: pytest tests/evaluation/test_vocabulary_measures.py"""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,13 @@ import typer
 from example_scripts import TINY_CODEC
 from typer.testing import CliRunner
 
+from vqdna_cli.main import main
 from vqdna_hf import VQDNACodecConfig, VQDNACodecModel
 from vqdna_hf.data import Genome, Region, decode_ids, encode_sequence, simulate_genome, simulate_promoters
-from vqdna_hf.evaluation.annotation import read_annotation
+from vqdna_hf.evaluation.annotation import Annotation, read_annotation
 from vqdna_hf.evaluation.genome_codes import (
+    _read_labels,
+    _rotated,
     annotation_information,
     encode_sample,
     kmer_information,
@@ -27,12 +31,13 @@ from vqdna_hf.evaluation.genome_codes import (
     strand_information,
     usage_of,
 )
+from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.information import centred_kmers, entropy, mutual_information
-from vqdna_hf.evaluation.leak import masking_leak
+from vqdna_hf.evaluation.leak import MASK_LEVELS, masking_leak
 from vqdna_hf.evaluation.records import read_records
 from vqdna_hf.evaluation.stability import substitution_stability
 from vqdna_hf.evaluation.vocabularies import CodecVocabulary, KmerVocabulary
-from vqdna_hf.evaluation.vocabulary import measure_vocabulary
+from vqdna_hf.evaluation.vocabulary import Budget, measure_vocabulary
 from vqdna_hf.inference import load_checkpoint
 from vqdna_hf.model.tokenization_vqdna import reverse_complement
 
@@ -243,6 +248,22 @@ def test_hidden_codes_leak_and_hidden_nucleotides_do_not(trained: VQDNACodecMode
     assert found["code"]["code_accuracy"][0] > found["nucleotide"]["code_accuracy"][0]
 
 
+def test_a_run_of_n_is_no_code_that_was_guessed(trained: VQDNACodecModel) -> None:
+    checkpoint = load_checkpoint(trained, device="cpu")
+    whole = np.random.default_rng(7).integers(5, 9, (120, 64), dtype=np.uint8)
+    half = whole.copy()
+    half[:, 16:48] = 9  # N
+    one, other = (masking_leak(checkpoint, ids, test_windows=40, steps=20) for ids in (whole, half))
+    assert other["masked"] == pytest.approx(one["masked"] / 2, rel=0.1)
+    for level in MASK_LEVELS:  # of 300 codes, each with 0.3 at most: two standard errors are 0.05
+        assert other[level]["code_accuracy"] == pytest.approx(one[level]["code_accuracy"], abs=0.12)
+    with pytest.raises(ValueError, match="of the 40 windows that are held out no A, C, G or T is masked"):
+        masking_leak(checkpoint, np.full_like(whole, 9), test_windows=40, steps=1)
+    half[:60] = 9  # most batches hold nothing to learn from
+    half[60:80, 3:] = 9
+    assert np.isfinite(masking_leak(checkpoint, half, test_windows=40, steps=3)["code"]["accuracy"])
+
+
 GFF = """##gff-version 3
 chr1\t.\tmRNA\t11\t60\t.\t+\t.\tID=t1;Parent=g1
 chr1\t.\texon\t11\t30\t.\t+\t.\tParent=t1
@@ -291,6 +312,8 @@ def test_bed_names_chromosomes_in_its_own_way(tmp_path: Path) -> None:
     [
         ("a.gff3", "1\t.\tCDS\t1\n", "line 1: 4 columns"),
         ("a.gff3", "#\n1\t.\tCDS\t9\t3\t.\t+\t0\tID=a\n", "line 2: start '9' and end '3'"),
+        ("a.gff3", "1\t.\tCDS\t1\t\u00b2\t.\t+\t0\tID=a\n", "line 1: start '1' and end '\u00b2'"),
+        ("a.gff3", f"1\t.\tCDS\t1\t{'9' * 5_000}\t.\t+\t0\tID=a\n", "line 1: start '1' and end '9{20}' should"),
         ("a.gff3", "1\t.\tCDS\t1\t3\t.\t+\t.\tID=a\n", "line 1: the phase of a CDS"),
         ("a.gff3", "1\t.\texon\t1\t300\t.\t+\t.\tID=a\n", "line 1: ends at 300, and record '1'"),
         ("a.gff3", "7\t.\texon\t1\t30\t.\t+\t.\tID=a\n", "says nothing of a record of .*no record '7'"),
@@ -326,6 +349,43 @@ def test_codons_are_seen_by_words_on_their_own_strand(tmp_path: Path) -> None:
     assert found["levels"][0]["bits"] > 0.6  # a base alone
     assert found["controls"]["3"]["bits"] > 1.2  # of log2(3) = 1.58
     assert found["controls"]["3"]["normalised"] > found["levels"][0]["normalised"]
+
+
+def test_labels_that_mean_nothing_are_within_their_rotations(genome: Genome) -> None:
+    """Runs of labels beside stretches of their own composition: more bits than shuffling says, and no evidence."""
+    rng = np.random.default_rng(0)
+    parts = [rng.choice(list("ACGT"), 500, p=[gc / 2, 0.5 - gc / 2, 0.5 - gc / 2, gc / 2]) for gc in rng.random(100)]
+    text = "".join(base for part in parts for base in part)
+    runs = np.repeat(rng.integers(2, size=100), 500).astype(np.int8)
+    of_first = np.array([base in "AC" for base in text], dtype=np.int8)
+    own = Genome.from_sequences(["1"], [text])
+    tracks = {"runs": {"1": np.stack([runs, runs])}, "base": {"1": np.stack([of_first, 1 - of_first])}}
+    sample = encode_sample(KmerVocabulary(1), own, sample_regions(own, 10**6))
+    found = annotation_information(sample, Annotation("a.gff3", tracks))
+    for track, known in (("runs", False), ("base", True)):
+        for one in (*found[track]["levels"], *found[track]["controls"].values()):
+            assert one["rotated_max"] >= one["rotated_mean"]
+            assert (one["bits"] > 2 * one["rotated_max"]) is known, (track, one)
+    assert found["runs"]["controls"]["5"]["rotated_mean"] > 0.003  # what shuffling takes for information
+    again = annotation_information(sample, Annotation("a.gff3", tracks), rotations=0)
+    assert "rotated_max" not in again["runs"]["levels"][0]
+    assert again["runs"]["levels"][0]["bits"] == found["runs"]["levels"][0]["bits"]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rotations_keep_labels_of_a_record_and_of_both_strands_together(stride: int) -> None:
+    own = Genome.from_sequences(["1", "2"], ["ACGT" * 4_000, "A" * 40])
+    regions = sample_regions(own, 10**6)
+    marked = np.arange(16_000) % 100
+    chunks = [np.stack([marked[r.start : r.end], -marked[r.start : r.end]]).astype(np.int8) for r in regions[:-1]]
+    chunks.append(np.full((2, 40), 101, dtype=np.int8))
+    turned = _rotated(chunks, regions, np.random.default_rng(0))
+    assert [one.shape for one in turned] == [one.shape for one in chunks]
+    assert (turned[-1] == 101).all()
+    joined = np.concatenate(turned[:-1], axis=1)
+    assert (joined[0] == -joined[1]).all()
+    assert (np.diff(joined[0].astype(int)) % 100 == 1).all()  # one circle
+    assert len(_read_labels(turned, stride)) == 2 * 16_040 // stride
 
 
 @pytest.fixture(scope="module")
@@ -375,3 +435,106 @@ def test_inputs_are_checked_before_anything_is_measured(inputs: dict[str, str], 
         measure_vocabulary(codec, annotation=inputs["annotation"])
     with pytest.raises(ValueError, match="holds no set"):
         measure_vocabulary(codec, genome=inputs["genome"], gue=tmp_path)
+    with pytest.raises(ValueError, match=r"sets tf/0: give the folder that they are in, too .--data."):
+        measure_vocabulary(codec, genome=inputs["genome"], sets=["tf/0"])
+    own = read_sets(find_sets(inputs["gue"]).choose(None))
+    with pytest.raises(ValueError, match="sets tf/0: there are own"):
+        measure_vocabulary(codec, gue=own, sets=["tf/0"])
+    with pytest.raises(ValueError, match="seed -1: give a whole number from 0"):
+        Budget(seed=-1)
+
+
+def verb(inputs: dict[str, str], *words: str) -> int:
+    small = ["--max-bases", "8000", "--positions", "10", "--max-train", "40", "--leak-steps", "3"]
+    return main(["evaluate", "vocabulary", inputs["codec"], *small, *words])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("sequence,label\nACGT,0\nACGG,0\nTTGA,1\nTTGC,1\nACCA,2\n", "class 2 has 1 of 5"),
+        ("sequence1,sequence2,label\nACGT,AC,0\nACGA,AC,0\nTTGC,GG,1\n", "pairs"),
+    ],
+)
+def test_sets_that_cannot_be_probed_are_refused_before_the_genome_is_measured(
+    inputs: dict[str, str],
+    tmp_path: Path,
+    table: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vqdna_hf.evaluation.vocabulary.encode_sample", lambda *_: pytest.fail("encoded"))
+    (tmp_path / "gue" / "tf" / "0").mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (tmp_path / "gue" / "tf" / "0" / f"{split}.csv").write_text(table)
+    output = tmp_path / "record.json"
+    assert verb(inputs, "--genome", inputs["genome"], "--data", str(tmp_path / "gue"), "-o", str(output)) == 2
+    assert re.search(rf"error: tf/0, .*train\.csv: {message}", capsys.readouterr().err)
+
+
+def test_only_records_of_vocabularies_are_overwritten(
+    inputs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "record.json"
+    words = ["--genome", inputs["genome"], "--part", "usage", "-o", str(output)]
+    for foreign in ("{}", "[1]", "no JSON", "\u00b2", json.dumps({"format": 1, "kind": "gue"})):
+        output.write_text(foreign)
+        assert verb(inputs, *words) == 2
+        assert f"{output}: is there, and is no record of a vocabulary: give another name" in capsys.readouterr().err
+        assert output.read_text() == foreign
+    output.unlink()
+    assert verb(inputs, *words) == 0
+    assert verb(inputs, *words) == 0
+
+
+def test_annotations_of_one_name_are_both_kept(inputs: dict[str, str], tmp_path: Path) -> None:
+    places = []
+    for name, end in (("a", 400), ("b", 700)):
+        (tmp_path / name).mkdir()
+        places.append(tmp_path / name / "g.gff3")
+        places[-1].write_text(f"1\t.\tCDS\t101\t{end}\t.\t+\t0\tID=a\n")
+    given: list[str | Path] = [*places, places[0], inputs["annotation"]]
+    found = measure_vocabulary(
+        inputs["codec"],
+        genome=inputs["genome"],
+        annotation=given,
+        parts=["annotation"],
+        budget=Budget(max_bases=12_000),
+    )["annotation"]
+    assert list(found) == [*map(str, places), "a.gff3"]
+    counts = [sum(one["tracks"]["phase"]["labelled"].values()) for one in found.values()]
+    assert counts == [300, 600, 300]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "part", "message"),
+    [
+        ("ACGT" * 15, "leak", "part leak: the sample has 0 windows of 128 bases"),
+        ("ACGT" * 5, "stability", "part stability: .*no record has the"),
+        ("N" * 3_000, "reconstruction", "g.fa: the sample holds no A, C, G or T"),
+        ("N" * 3_000, None, "g.fa: the sample holds no A, C, G or T"),
+    ],
+)
+def test_what_is_asked_for_and_cannot_be_made_is_an_error(
+    inputs: dict[str, str],
+    tmp_path: Path,
+    sequence: str,
+    part: str | None,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "g.fa").write_text(f">1\n{sequence}\n")
+    output = tmp_path / "record.json"
+    words = ["--part", part] if part else []
+    assert verb(inputs, "--genome", str(tmp_path / "g.fa"), "--part", "usage", *words, "-o", str(output)) == 2
+    assert re.search(f"error: .*{message}", capsys.readouterr().err)
+    assert not output.exists()
+
+
+def test_what_cannot_be_made_is_left_out_where_nothing_is_asked_for(inputs: dict[str, str], tmp_path: Path) -> None:
+    genome = Genome.from_sequences(["1"], ["ACGT" * 15 + "N" * 40])
+    (tmp_path / "a.gff3").write_text("1\t.\tCDS\t1\t30\t.\t+\t0\tID=a\n")
+    found = measure_vocabulary(inputs["codec"], genome=genome, annotation=tmp_path / "a.gff3")
+    assert set(found["left_out"]) == {"leak"}
+    assert found["annotation"]["a.gff3"]["tracks"]["phase"]["levels"][0]["rotated_max"] >= 0

@@ -13,11 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FEWEST = 24  # below, one generator a seed is as fast
+_LARGEST_SEED = 4_000_000_000
 _POOL = 4  # words that a seed is hashed to
 _WORD, _WIDE = (1 << 32) - 1, (1 << 128) - 1
 _PCG64_MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645
 _MIX_LEFT, _MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
 _HALF = np.uint32(16)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that NumPy, torch or scikit-learn does not take; room is left to count on from it.
+
+    Raises:
+        ValueError: below 0, or above 4,000,000,000.
+
+    Example:
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ...
+    ValueError: seed -1: give a whole number from 0 to 4000000000
+    """
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise ValueError(f"seed {seed}: give a whole number from 0 to {_LARGEST_SEED}")
 
 
 def generators(seeds: Sequence[Sequence[int]]) -> Iterator[np.random.Generator]:

@@ -16,6 +16,7 @@ STRANDS_OF_BED = ("+", "-", ".")
 _CHROMOSOME = re.compile(r"chr(?:omosome)?_?(?=.)", re.IGNORECASE)
 _MITOCHONDRION = {"M", "MT", "Mt", "Mito", "MtDNA", "mitochondrion"}
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_WHOLE = re.compile(r"[0-9]{1,18}")
 
 
 class Region(NamedTuple):
@@ -122,6 +123,19 @@ class Renamer:
     def _only_alike(self, name: str) -> str | None:
         alike = self._alike.get(_core(name), [])
         return alike[0] if len(alike) == 1 else None
+
+
+def whole_number(text: str) -> int | None:
+    """The number that up to 18 digits 0 to 9 stand for, with blanks around or not; None for all else.
+
+    `str.isdigit` and `str.isdecimal` let through what `int` refuses: a superscript, five thousand digits.
+
+    Example:
+
+    >>> whole_number(" 12"), whole_number("-1"), whole_number("\u00b2"), whole_number("9" * 19)
+    (12, None, None, None)
+    """
+    return int(text) if _WHOLE.fullmatch(text.strip()) else None
 
 
 def whole_records(genome: Genome) -> list[Region]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vqdna_hf.data.fasta import open_binary
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.genome_files import label_of
-from vqdna_hf.data.intervals import AUTO, Region, Renamer, read_bed
+from vqdna_hf.data.intervals import AUTO, Region, Renamer, read_bed, whole_number
 
 UNSAID = -1
 """The label of a base of which nothing is said."""
@@ -141,8 +141,11 @@ def _parse(line: str, where: str) -> _Feature:
     if len(columns) != _GFF_COLUMNS:
         raise ValueError(f"{where}: {len(columns)} columns, and GFF3 has {_GFF_COLUMNS}, with tabs between")
     chrom, _, kind, start, end, _, strand, phase, attributes = columns
-    if not (start.isdecimal() and end.isdecimal() and 1 <= int(start) <= int(end)):
-        raise ValueError(f"{where}: start {start!r} and end {end!r} should be whole numbers, 1 <= start <= end")
+    first, last = whole_number(start), whole_number(end)
+    if first is None or last is None or not 1 <= first <= last:
+        raise ValueError(
+            f"{where}: start {start[:20]!r} and end {end[:20]!r} should be whole numbers, 1 <= start <= end"
+        )
     if kind == "CDS" and phase not in ("0", "1", "2"):
         raise ValueError(f"{where}: the phase of a CDS is 0, 1 or 2, not {phase!r}")
     sign = {"+": 0, "-": 1}.get(strand, UNSAID)
@@ -151,7 +154,7 @@ def _parse(line: str, where: str) -> _Feature:
         key, _, value = pair.strip().partition("=")
         if key == "Parent":
             parents = tuple(value.split(","))
-    return _Feature(kind, chrom, int(start) - 1, int(end), sign, int(phase) if kind == "CDS" else 0, parents)
+    return _Feature(kind, chrom, first - 1, last, sign, int(phase) if kind == "CDS" else 0, parents)
 
 
 class _Painted(NamedTuple):

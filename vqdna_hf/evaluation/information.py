@@ -62,8 +62,8 @@ def mutual_information(
     if codes.shape != other.shape:
         raise ValueError(f"{codes.shape} codes for {other.shape} other ids: give one of each a position")
     known = (codes != NO_CODE) & (other != NO_CODE)
-    one, two = (np.unique(column[known], return_inverse=True)[1] for column in (codes, other))
-    own, others = entropy(one), entropy(two)
+    one, two = (_ranks(column[known]) for column in (codes, other))
+    own, others = (_entropy_of_counts(np.bincount(ranks)) for ranks in (one, two))
     rng = np.random.default_rng(seed)
     joint = [_joint_entropy(one, two), *(_joint_entropy(one, rng.permutation(two)) for _ in range(shuffles))]
     plug_in = own + others - joint[0]
@@ -109,6 +109,13 @@ def centred_kmers(ids: NDArray[np.uint8], k: int, stride: int = 1) -> NDArray[np
     patches = -(-len(ids) // stride)
     middles = np.minimum(np.arange(patches) * stride + (stride - 1) // 2, len(ids) - 1)
     return words[middles]
+
+
+def _ranks(values: NDArray[np.integer]) -> NDArray[np.int64]:
+    """What `np.unique` gives as the inverse, without sorting where ids are small: many times as fast."""
+    if values.size and values.min() >= 0 and values.max() <= _LARGEST_TABLE:
+        return (np.cumsum(np.bincount(values) > 0) - 1)[values]
+    return np.unique(values, return_inverse=True)[1]
 
 
 def _entropy_of_counts(counts: NDArray[np.integer]) -> float:

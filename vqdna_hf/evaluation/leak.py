@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqdna_hf.inference.checkpoints import Checkpoint
-from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import FIRST_NUCLEOTIDE_ID, MASK_ID, NUM_NUCLEOTIDES
 
 MASK_LEVELS = ("code", "nucleotide")
@@ -67,7 +66,8 @@ def masking_leak(
 
     `code`: the codec reads the clean sequence, and the codes of masked patches are hidden (the paper's form).
     `nucleotide`: the bases of masked patches are `[MASK]` before the codec reads them, and all codes are shown. Only
-    what is found beyond `nucleotide` can have leaked out of the neighbouring codes.
+    what is found beyond `nucleotide` can have leaked out of the neighbouring codes. Nothing is asked where all bases of
+    a patch are N: a run of N is one code over and over.
 
     Args:
         checkpoint: any of ours.
@@ -83,7 +83,7 @@ def masking_leak(
         many bases were asked for.
 
     Raises:
-        ValueError: if there are no windows to train on, or L is no multiple of the stride.
+        ValueError: if there are no windows to train on, L is no multiple of the stride, or no known base is asked for.
 
     Example:
 
@@ -101,6 +101,7 @@ def masking_leak(
         torch.manual_seed(seed)
         clean = torch.from_numpy(windows.astype(np.int64))
         masked = torch.rand(len(clean), clean.shape[1] // stride) < mask_rate
+        counts = _counts(_targets(clean, masked, stride)[-test_windows:])
         codes = _codes(checkpoint, clean)
         found: dict[str, Any] = {}
         for level in MASK_LEVELS:
@@ -109,21 +110,27 @@ def masking_leak(
             found[level] = _train_and_test(
                 checkpoint, read, codes, clean, masked, shown=level == "nucleotide", held_out=test_windows, steps=steps
             )
-    asked = _targets(clean, masked, stride)[-test_windows:]
-    counts = torch.bincount(asked[asked != _IGNORED], minlength=NUM_NUCLEOTIDES)
-    total = max(int(counts.sum()), 1)
-    return {**found, "commonest": round(int(counts.max()) / total, 4), "masked": int(counts.sum()), "steps": steps}
+    total = int(counts.sum())
+    return {**found, "commonest": round(int(counts.max()) / total, 4), "masked": total, "steps": steps}
 
 
 def _check(windows: NDArray[np.uint8], test_windows: int, stride: int) -> None:
-    if len(windows) <= test_windows:
-        raise ValueError(f"{len(windows)} windows, of which {test_windows} are held out: none is left to train on")
+    if not 1 <= test_windows < len(windows):
+        raise ValueError(f"{len(windows)} windows, {test_windows} held out: both parts need one at least")
     if windows.shape[1] % stride:
         raise ValueError(f"windows of {windows.shape[1]} bases: a multiple of the codec's stride, {stride}, is needed")
 
 
+def _counts(asked: Tensor) -> Tensor:
+    """How often each base is asked for in the windows that are held out."""
+    counts = torch.bincount(asked[asked != _IGNORED], minlength=NUM_NUCLEOTIDES)
+    if not counts.any():
+        raise ValueError(f"of the {len(asked)} windows that are held out no A, C, G or T is masked: take more")
+    return counts
+
+
 def _codes(checkpoint: Checkpoint, ids: Tensor) -> Tensor:
-    """(N, Q, M) codes of (N, L) ids."""
+    """(N, Q, M) codes of (N, L) ids; N and `[MASK]` have some, too, as the codec reads them."""
 
     def compute(numbers: list[int]) -> list[Tensor]:
         batch = checkpoint.to_device(ids[numbers])
@@ -131,7 +138,7 @@ def _codes(checkpoint: Checkpoint, ids: Tensor) -> Tensor:
             return list(checkpoint.encoder(batch, update_codebooks=False, return_loss=False).codes.cpu())
 
     # clone: tensors of inference mode cannot take part in training
-    return torch.stack(checkpoint.batcher().map([ids.shape[1]] * len(ids), compute)).clamp(min=0).clone()
+    return torch.stack(checkpoint.batcher().map([ids.shape[1]] * len(ids), compute)).clone()
 
 
 def _targets(clean: Tensor, masked: Tensor, stride: int) -> Tensor:
@@ -154,7 +161,7 @@ def _train_and_test(
 ) -> dict[str, Any]:
     stride = checkpoint.bases_per_code
     bases = _targets(clean, masked, stride)
-    wanted = torch.where(masked.unsqueeze(1), codes, _IGNORED)
+    wanted = torch.where((bases != _IGNORED).view(*masked.shape, stride).any(-1).unsqueeze(1), codes, _IGNORED)
     books = [book.embed.detach().float().cpu() for book in checkpoint.encoder.quantizer.codebooks]
     model = _Predictor(books, stride)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.05)
@@ -163,6 +170,8 @@ def _train_and_test(
     training = len(read) - held_out
     for _ in range(steps):
         rows = torch.randint(training, (min(_BATCH, training),))
+        if (bases[rows] == _IGNORED).all():  # windows of N: their loss would be no number
+            continue
         states = model(read[rows], masked[rows], show[rows])
         logits = model.bases(states).view(-1, NUM_NUCLEOTIDES)
         loss = F.cross_entropy(logits, bases[rows].view(-1), ignore_index=_IGNORED)
@@ -178,7 +187,7 @@ def _train_and_test(
         states = model.eval()(read[training:], masked[training:], show[training:])
         named = model.bases(states).view(held_out, -1, NUM_NUCLEOTIDES).argmax(-1)
         accuracy = _share_right(named, bases[training:])
-        at = masked[training:]
+        at = wanted[training:, 0] != _IGNORED
         levels = [
             _share_right(head(states[at]).argmax(-1), codes[training:, level][at])
             for level, head in enumerate(model.codes)
@@ -187,6 +196,4 @@ def _train_and_test(
 
 
 def _share_right(named: Tensor, answers: Tensor) -> float:
-    asked = (answers != _IGNORED) & (answers != NO_CODE)
-    right = (named == answers)[asked]
-    return round(right.float().mean().item(), 4) if right.numel() else 0.0
+    return round((named == answers)[answers != _IGNORED].float().mean().item(), 4)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from scipy import stats
 
 from vqdna_hf.data.fasta import encode_sequence
 from vqdna_hf.data.files import write_json
+from vqdna_hf.data.generators import check_seed
 from vqdna_hf.evaluation.clusters import Features, balanced_draws, cluster_scores, draw_panels, layout_2d
 from vqdna_hf.evaluation.lineage_codes import (
     LineageCodes,
@@ -125,11 +127,13 @@ def analyse_lineages(
         cache: a folder that keeps what was encoded and measured, so that another call computes only what is new.
 
     Raises:
-        ValueError: if there is no such gene, clades are too few or too small, or a code stands for several bases.
+        ValueError: before anything is encoded: if there is no such gene or no mutation, clades are too few or too
+            small, a number is out of its range, or a code stands for several bases.
     """
     clock = _Clock()
     chosen = _named(genes, gene)
-    drawn = _draws(lineages.clades, separations, seed)
+    _check(lineages, tile, seed)
+    drawn = _draws(lineages, separations, neighbours, seed)
     with clock("encode lineages"):
         codes = ReferenceCodes(vocabulary, lineages.reference)
         carried = LineageCodes(lineages, codes, cache)
@@ -206,14 +210,38 @@ def _named(genes: Sequence[Gene], name: str) -> Gene:
     raise ValueError(f"gene {name!r}: the annotation has {', '.join(sorted({gene.name for gene in genes}))}")
 
 
+def _check(lineages: Lineages, tile: int, seed: int) -> None:
+    if not lineages.mutations:
+        raise ValueError("no lineage has a mutation, so nothing tells them apart: take another table (--mutations)")
+    if tile < 1:
+        raise ValueError(f"tile {tile}: a language model reads 1 base at once at least (--tile)")
+    check_seed(seed)
+
+
 def _draws(
-    clades: Sequence[str], separations: Sequence[Separation], seed: int
+    lineages: Lineages, separations: Sequence[Separation], neighbours: int, seed: int
 ) -> list[tuple[Separation, int, list[NDArray[np.int64]]]]:
     """For each setting the number of groups, counted where all are wanted, and its draws."""
     found = []
+    sizes = Counter(clade for clade in lineages.clades if clade).most_common()
     for own in separations:
-        groups = own.groups or sum(list(clades).count(clade) >= own.per_group for clade in set(clades) - {""})
-        draws = balanced_draws(clades, groups=groups, per_group=own.per_group, draws=own.draws, seed=seed)
+        ending = "" if own.groups else "_all"
+        options = f"--per_clade{ending}, --draws{ending}" + ("" if ending else ", --clades")
+        where = f"column {lineages.label}, {own.name}, {own.draws} draws ({options})"
+        large = sum(size >= own.per_group for _, size in sizes)
+        groups = own.groups or large
+        if own.per_group < 2 or own.draws < 1 or own.groups == 1 or own.groups < 0:
+            raise ValueError(f"{where}: give at least 2 clades, 2 lineages of each, and 1 draw")
+        if large < max(groups, 2):
+            largest = ", ".join(f"{clade} {size}" for clade, size in sizes[:5]) or "no lineage has one"
+            raise ValueError(
+                f"{where}: only {large} clades have {own.per_group} lineages: lower these numbers, or take another "
+                f"column (--label); the largest clades: {largest}"
+            )
+        most = groups * own.per_group - 1
+        if not 1 <= neighbours <= most:
+            raise ValueError(f"{where}: {neighbours} neighbours (--neighbours): give from 1 to {most}")
+        draws = balanced_draws(lineages.clades, groups=groups, per_group=own.per_group, draws=own.draws, seed=seed)
         found.append((own, groups, draws))
     return found
 

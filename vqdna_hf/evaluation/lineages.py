@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from vqdna_hf.data.fasta import decode_ids, open_binary, read_fasta
+from vqdna_hf.data.intervals import whole_number
 from vqdna_hf.data.tables import read_table
 from vqdna_hf.model.tokenization_vqdna import NUCLEOTIDES
 
@@ -34,8 +35,8 @@ __all__ = [
 NO_CLADE = ("", "recombinant")
 """Labels that name no clade: lineages that have none, and those that have several."""
 
-_SUBSTITUTION = re.compile(r"([ACGT])([1-9]\d*)([ACGT])")
-_DELETION = re.compile(r"([1-9]\d*)(?:-([1-9]\d*))?")
+_SUBSTITUTION = re.compile(r"([ACGT])([1-9][0-9]{0,17})([ACGT])")
+_DELETION = re.compile(r"([1-9][0-9]{0,17})(?:-([1-9][0-9]{0,17}))?")
 # The standard genetic code, codons in the order TTT, TTC, TTA, TTG, TCT, ...; * is a stop.
 _AMINO_ACIDS = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
 _CODON_LETTERS = "TCAG"
@@ -282,7 +283,7 @@ def read_genes(path: str | os.PathLike[str], reference: str) -> list[Gene]:
             continue
         columns = line.split("\t")
         where = f"{path}: line {number}"
-        if len(columns) != 9 or not (columns[3].isdigit() and columns[4].isdigit()):
+        if len(columns) != 9 or None in map(whole_number, columns[3:5]):
             raise ValueError(f"{where}: GFF3 has nine columns, start and end in the fourth and fifth: {line[:60]!r}")
         if columns[2] in kinds:
             kinds[columns[2]].append(_gene(columns, where, len(reference)))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from vqdna_hf.data.fasta import decode_ids
+from vqdna_hf.data.generators import check_seed
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.data.intervals import Region, Renamer
 from vqdna_hf.data.jobs import bases_bar
@@ -279,7 +280,7 @@ def vocabulary_report(
     >>> data.sampled, [level.logo.shape for level in data.levels], data.region.sequence
     (160, [(8, 23, 4), (16, 41, 4)], 'GTTGCAACGT')
     """
-    _check_options(region, annotation, gene, flank, sample_bases)
+    _check_options(region, annotation, gene, flank, sample_bases, seed)
     loaded = load_checkpoint(checkpoint, "codec", device=device, dtype=dtype)
     with open_genome(genome, None, None) as (opened, _):
         sample = _sample(opened, sample_bases, seed)
@@ -318,7 +319,12 @@ def _joined(
 
 
 def _check_options(
-    region: str | None, annotation: str | os.PathLike[str] | None, gene: str | None, flank: int, sample_bases: int
+    region: str | None,
+    annotation: str | os.PathLike[str] | None,
+    gene: str | None,
+    flank: int,
+    sample_bases: int,
+    seed: int,
 ) -> None:
     if region is not None and gene is not None:
         raise ValueError("give a region or a gene, not both")
@@ -328,6 +334,7 @@ def _check_options(
         next(iter(read_features(annotation)), None)  # its ending, and whether it is there
     if flank < 0 or sample_bases < 1:
         raise ValueError(f"flank {flank} must not be negative, and sample_bases {sample_bases} at least 1")
+    check_seed(seed)
 
 
 def read_history(folder: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -4,19 +4,20 @@
 import difflib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from vqdna_hf.data.fasta import open_binary
 from vqdna_hf.data.genome import Genome
-from vqdna_hf.data.intervals import Region, Renamer
+from vqdna_hf.data.intervals import Region, Renamer, whole_number
 
 LONGEST_REGION = 100_000
 """Bases of a region at most: its codes on both strands travel inside the page."""
 
 _FORMATS = {".gff3": "gff", ".gff": "gff", ".gtf": "gtf", ".bed": "bed"}
-_PLACE = re.compile(r"(.+):([0-9,]{1,18})-([0-9,]{1,18})")
+_PLACE = re.compile(r"(.+):([0-9,]+)-([0-9,]+)")
 _GTF_ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 # The names that a feature goes by, the one to show first.
 _NAMES = ("Name", "gene", "gene_name", "ID", "locus_tag", "gene_id", "transcript_id", "Alias", "Parent")
@@ -94,7 +95,7 @@ def read_features(path: str | os.PathLike[str]) -> Iterator[Feature]:
 def _gff_feature(columns: list[str], where: str, is_gtf: bool) -> Feature:
     if len(columns) < 8:
         raise ValueError(f"{where}: {len(columns)} columns, a line has 9 of them, parted by tabs")
-    start, end = _place(columns[3], columns[4], where)
+    start, end = _place(columns[3], columns[4], where, first=1)
     text = columns[8] if len(columns) > 8 else ""
     if is_gtf:
         found = dict(_GTF_ATTRIBUTE.findall(text))
@@ -108,17 +109,19 @@ def _gff_feature(columns: list[str], where: str, is_gtf: bool) -> Feature:
 def _bed_feature(columns: list[str], where: str) -> Feature:
     if len(columns) < 3:
         raise ValueError(f"{where}: {len(columns)} columns, a line of BED has at least 3 of them, parted by tabs")
-    start, end = _place(columns[1], columns[2], where)
+    start, end = _place(columns[1], columns[2], where, first=0)
     names = (columns[3],) if len(columns) > 3 and columns[3] not in ("", ".") else ()
     return Feature(columns[0], start, end, _strand(columns[5] if len(columns) > 5 else "."), "interval", names)
 
 
-def _place(start: str, end: str, where: str) -> tuple[int, int]:
-    if not (start.strip().isdecimal() and end.strip().isdecimal()) or int(start) > int(end):
+def _place(start: str, end: str, where: str, first: int) -> tuple[int, int]:
+    one, other = whole_number(start), whole_number(end)
+    if one is None or other is None or not first <= one <= other:
         raise ValueError(
-            f"{where}: {start[:20]!r} to {end[:20]!r} is no place on a record: two whole numbers, in order"
+            f"{where}: {start[:20]!r} to {end[:20]!r} is no place on a record: two whole numbers, in order, counted "
+            f"from {first}"
         )
-    return int(start), int(end)
+    return one, other
 
 
 def _strand(text: str) -> str:
@@ -152,7 +155,8 @@ def parse_region(text: str, genome: Genome, renamer: Renamer) -> Region:
         digits = [match[part].replace(",", "") for part in (2, 3)]
         if not all(digits):
             raise ValueError(f"{where}: give it as record:start-end, such as {name}:1-1000")
-        start, end = map(int, digits)
+        # A number of more digits is behind the end of any record.
+        start, end = (sys.maxsize if (place := whole_number(text)) is None else place for text in digits)
     length = genome.lengths[name]
     if not 1 <= start <= end <= length:
         raise ValueError(f"{where}: {name!r} has bases 1 to {length}, and the start is no larger than the end")

@@ -1,11 +1,13 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """Every measure of a learned vocabulary in one record: the evidence for or against it."""
 
+import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from vqdna_hf.data.generators import check_seed
 from vqdna_hf.data.genome import Genome
 from vqdna_hf.evaluation.annotation import Annotation, read_annotation
 from vqdna_hf.evaluation.genome_codes import (
@@ -28,7 +31,8 @@ from vqdna_hf.evaluation.genome_codes import (
 )
 from vqdna_hf.evaluation.gue_sets import GueSet, find_sets, read_sets
 from vqdna_hf.evaluation.leak import STEPS, TEST_WINDOWS, WINDOW, WINDOWS, masking_leak
-from vqdna_hf.evaluation.probe import MAX_TRAIN, probe_sets
+from vqdna_hf.evaluation.probe import MAX_TRAIN, check_probed, probe_sets
+from vqdna_hf.evaluation.records import FORMAT
 from vqdna_hf.evaluation.stability import POSITIONS, substitution_stability
 from vqdna_hf.evaluation.vocabularies import CodecVocabulary
 from vqdna_hf.inference.checkpoints import Checkpoint, load_checkpoint
@@ -40,6 +44,9 @@ GENOME_PARTS = ("reconstruction", "usage", "kmers", "offsets", "strand", "stabil
 PARTS = (*GENOME_PARTS, "annotation", "probe")
 MAX_BASES = 200_000
 """Bases of the genome that are encoded on both strands, if nothing else is said."""
+
+KIND = "vocabulary"
+"""Of records that hold what `measure_vocabulary` gives."""
 
 AnyPath = str | os.PathLike[str]
 
@@ -56,6 +63,9 @@ class Budget:
         max_train: training sequences of a probe; None for all.
         seed: of all samples.
 
+    Raises:
+        ValueError: for a seed that is none, see `check_seed`.
+
     Example:
 
     >>> Budget(positions=10).positions
@@ -68,6 +78,9 @@ class Budget:
     leak_steps: int = STEPS
     max_train: int | None = MAX_TRAIN
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def measure_vocabulary(
@@ -83,24 +96,26 @@ def measure_vocabulary(
 ) -> dict[str, Any]:
     """Measure a vocabulary: what it keeps, uses, means, how it moves, what it leaks, and what a linear probe reads.
 
-    Everything is read and checked before anything is measured.
+    Everything is read and checked before anything is measured, but for the letters of the genome.
 
     Args:
         codec: any checkpoint of this package; reconstruction needs one with a decoder.
         genome: FASTA, for all parts but the probe.
         gue: a folder of sets as of GUE, of which the complete ones are probed; or sets that are read already.
         annotation: GFF3 or BED files about the genome; needs `genome`.
-        sets: of GUE, only these.
-        parts: of `PARTS`; default: all that the inputs allow.
-        budget: how much is measured; default `Budget()`.
+        sets: of GUE, only these; needs `gue`.
+        parts: of `PARTS`, each of which must come about; default: all that the inputs allow.
+        budget: how much; default `Budget()`.
         device: as in torch, or `auto`.
 
     Returns:
         What JSON can hold: `codec` (name, codebook sizes, taps, objective, stride, checksum), each part by its name,
-        `budget`, `seconds` by part, and `left_out`, why a part is not there.
+        `budget`, `seconds` by part, and `left_out`, why a part is not there; annotations by the file's name, or by its
+        path where several have one name.
 
     Raises:
-        ValueError: for inputs that cannot be read, no input at all, unknown parts, or parts whose input is absent.
+        ValueError: for inputs that cannot be read or probed, no input at all, unknown parts, and parts that are asked
+            for and whose input is absent or does not allow them.
 
     Example:
 
@@ -113,19 +128,19 @@ def measure_vocabulary(
     [8, 16]
     """
     budget = budget or Budget()
-    chosen = _parts(parts, genome is not None, gue is not None, annotation is not None)
+    chosen = _parts(parts, genome is not None, gue is not None, annotation is not None, sets)
     vocabulary = CodecVocabulary(load_checkpoint(codec, "codec", device=device))
     gue_sets = _read_gue(gue, sets) if "probe" in chosen else []
+    check_probed(gue_sets, budget.max_train, budget.seed)
     record: dict[str, Any] = {"codec": describe_codec(vocabulary.checkpoint), "budget": asdict(budget)}
     record |= {"left_out": {}, "seconds": {}}
     if genome is not None and set(chosen) - {"probe"}:
-        paths = [annotation] if isinstance(annotation, (str, os.PathLike)) else list(annotation or ())
         with _opened(genome) as opened:
-            annotations = [read_annotation(path, opened) for path in paths] if "annotation" in chosen else []
-            sample = _measure_genome(record, chosen, vocabulary, opened, budget)
-            _measure_annotations(record, vocabulary, opened, sample, annotations)
+            annotations = _read_annotations(annotation, opened) if "annotation" in chosen else {}
+            sample = _measure_genome(record, chosen, vocabulary, opened, budget, parts is not None)
+            _measure_annotations(record, vocabulary, opened, sample, annotations, parts is not None)
     if gue_sets:
-        with _Timer(record, "probe"):
+        with _part(record, "probe", True):
             record["probe"] = probe_sets(vocabulary, gue_sets, max_train=budget.max_train, seed=budget.seed)
     return record
 
@@ -165,6 +180,39 @@ def bases_of_training(codec: AnyPath) -> int | None:
     return progress[-1].get("bases")
 
 
+def check_output(path: AnyPath) -> None:
+    """Refuse to overwrite what is no record of a vocabulary.
+
+    Args:
+        path: where a record is to be written; need not be there.
+
+    Raises:
+        ValueError: if a file is there that holds something else.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "config.json"
+    >>> check_output(path)
+    >>> _ = path.write_text('{"model_type": "vqdna"}')
+    >>> check_output(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: ...config.json: is there, and is no record of a vocabulary: give another name, or move the file away
+    """
+    if not os.path.exists(path):
+        return
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or (content.get("format"), content.get("kind")) != (FORMAT, KIND):
+        name = os.fspath(path)
+        raise ValueError(
+            f"{name}: is there, and is no record of a vocabulary: give another name, or move the file away"
+        )
+
+
 @contextmanager
 def _opened(genome: AnyPath | Genome) -> Iterator[Genome]:
     """A genome of a path is closed again; one that was given stays as it is."""
@@ -175,24 +223,27 @@ def _opened(genome: AnyPath | Genome) -> Iterator[Genome]:
             yield opened
 
 
-class _Timer:
-    """Adds the seconds of a part to the record."""
+@contextmanager
+def _part(record: dict[str, Any], part: str, strict: bool) -> Iterator[None]:
+    """Put down how long a part took; or, unless it is strict, why it cannot be made: the others still hold."""
+    start = perf_counter()
+    try:
+        yield
+    except ValueError as error:
+        if strict:
+            raise ValueError(f"part {part}: {error}") from error
+        record["left_out"][part] = str(error)
+    record["seconds"][part] = round(perf_counter() - start, 2)
+    logger.info("%s: %.1f s", part, record["seconds"][part])
 
-    def __init__(self, record: dict[str, Any], part: str) -> None:
-        self.seconds, self.part = record["seconds"], part
 
-    def __enter__(self) -> None:
-        self.start = perf_counter()
-
-    def __exit__(self, *error: Any) -> None:
-        taken = self.seconds.get(self.part, 0.0) + perf_counter() - self.start
-        self.seconds[self.part] = round(taken, 2)
-        logger.info("%s: %.1f s", self.part, taken)
-
-
-def _parts(parts: Sequence[str] | None, genome: bool, gue: bool, annotation: bool) -> list[str]:
+def _parts(
+    parts: Sequence[str] | None, genome: bool, gue: bool, annotation: bool, sets: Sequence[str] | None
+) -> list[str]:
     if annotation and not genome:
         raise ValueError("an annotation says something of a genome: give that, too")
+    if sets and not gue:
+        raise ValueError(f"sets {', '.join(sets)}: give the folder that they are in, too (--data)")
     possible = [*(GENOME_PARTS if genome else ()), *(["annotation"] if annotation else []), *(["probe"] if gue else [])]
     if not possible:
         raise ValueError("nothing to measure a vocabulary on: give a genome, a folder of GUE, or both")
@@ -208,15 +259,35 @@ def _parts(parts: Sequence[str] | None, genome: bool, gue: bool, annotation: boo
 def _read_gue(gue: AnyPath | Sequence[GueSet] | None, sets: Sequence[str] | None) -> list[GueSet]:
     if isinstance(gue, (str, os.PathLike)):
         return read_sets(find_sets(gue).choose(sets))
-    return [one for one in gue or () if sets is None or one.name in sets]
+    there = {one.name: one for one in gue or ()}
+    if strange := [name for name in sets or () if name not in there]:
+        raise ValueError(f"sets {', '.join(strange)}: there are {', '.join(there)}")
+    return [there[name] for name in sets or there]
+
+
+def _read_annotations(given: AnyPath | Sequence[AnyPath] | None, genome: Genome) -> dict[str, Annotation]:
+    """By the name of the file, or by its path where several have one name."""
+    paths = [given] if isinstance(given, (str, os.PathLike)) else given or ()
+    different = dict.fromkeys(os.fspath(path) for path in paths)
+    names = [os.path.basename(path) for path in different]
+    return {
+        name if names.count(name) == 1 else path: read_annotation(path, genome)
+        for name, path in zip(names, different, strict=True)
+    }
 
 
 def _measure_genome(
-    record: dict[str, Any], parts: Sequence[str], vocabulary: CodecVocabulary, genome: Genome, budget: Budget
-) -> GenomeCodes:  # fmt: skip
+    record: dict[str, Any],
+    parts: Sequence[str],
+    vocabulary: CodecVocabulary,
+    genome: Genome,
+    budget: Budget,
+    strict: bool,
+) -> GenomeCodes:
     checkpoint, seed = vocabulary.checkpoint, budget.seed
-    with _Timer(record, "encode"):
-        sample = encode_sample(vocabulary, genome, sample_regions(genome, budget.max_bases, seed=seed))
+    start = perf_counter()
+    sample = encode_sample(vocabulary, genome, sample_regions(genome, budget.max_bases, seed=seed))
+    record["seconds"]["encode"] = round(perf_counter() - start, 2)
     record["genome"] = {"name": os.path.basename(genome.path), "bases": sample.bases}
     reach = int(checkpoint.codec_config.context)
 
@@ -232,21 +303,19 @@ def _measure_genome(
         return substitution_stability(vocabulary, genome, reach=reach, positions=budget.positions, seed=seed)
 
     measures: dict[str, Callable[[], Any]] = {
+        # First what may be impossible: there is no decoder, the genome is too short.
         "reconstruction": reconstruct,
+        "stability": substitute,
+        "leak": leak,
         "usage": lambda: usage_of(sample),
         "kmers": lambda: kmer_information(sample),
         "offsets": lambda: offset_information(sample),
         "strand": lambda: strand_information(sample),
-        "stability": substitute,
-        "leak": leak,
     }
-    for part in parts:
-        if part in measures:
-            with _Timer(record, part):
-                try:
-                    record[part] = measures[part]()
-                except ValueError as error:  # no decoder, a genome that is too short: the other parts still hold
-                    record["left_out"][part] = str(error)
+    for part, measure in measures.items():
+        if part in parts:
+            with _part(record, part, strict):
+                record[part] = measure()
     return sample
 
 
@@ -255,18 +324,22 @@ def _measure_annotations(
     vocabulary: CodecVocabulary,
     genome: Genome,
     whole: GenomeCodes,
-    annotations: Sequence[Annotation],
+    annotations: Mapping[str, Annotation],
+    strict: bool,
 ) -> None:
-    budget = record["budget"]
-    for one in annotations:
-        with _Timer(record, "annotation"):
-            regions = sample_regions(genome, budget["max_bases"], seed=budget["seed"], records=one.records)
+    if not annotations:
+        return
+    found, most, seed = {}, record["budget"]["max_bases"], record["budget"]["seed"]
+    with _part(record, "annotation", strict):
+        for name, one in annotations.items():
+            regions = sample_regions(genome, most, seed=seed, records=one.records)
             sample = whole if regions == whole.regions else encode_sample(vocabulary, genome, regions)
-            record.setdefault("annotation", {})[os.path.basename(one.path)] = {
+            found[name] = {
                 "bases": sample.bases,
                 "skipped_records": list(one.skipped),
-                "tracks": annotation_information(sample, one),
+                "tracks": annotation_information(sample, one, seed=seed),
             }
+        record["annotation"] = found
 
 
 def _windows(sample: GenomeCodes, count: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
@@ -43,8 +44,12 @@ def output_ending(
     folder = Path(text).parent
     if not folder.is_dir():
         raise ValueError(f"{text}: there is no folder {folder} to write to: make it first")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{text}: the folder {folder} cannot be written to")
+    try:
+        # The permissions alone do not say it: not for root, and not of /proc or a file system that is read-only.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{text}: the folder {folder} cannot be written to ({error.strerror})") from error
     if Path(text).is_dir():
         raise ValueError(f"{text}: is a folder, and the output is a file")
     if any(Path(file).exists() and Path(text).exists() and Path(file).samefile(text) for file in inputs):

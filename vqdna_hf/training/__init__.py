@@ -8,7 +8,7 @@ from .arguments import (
     run_script,
 )
 from .callbacks import CodebookMonitor, GracefulInterrupt
-from .checkpoints import CheckpointError, find_checkpoint, list_checkpoints
+from .checkpoints import CheckpointError, check_writable, find_checkpoint, list_checkpoints
 from .corpora import CorpusArguments
 from .finetuning import (
     HEAD,
@@ -42,6 +42,7 @@ __all__ = [
     "Teacher",
     "VQDNATrainer",
     "add_lora",
+    "check_writable",
     "codec_metrics",
     "codec_sums",
     "corpus_rows",
