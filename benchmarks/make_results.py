@@ -252,7 +252,7 @@ def model_section(records: Sequence[Record]) -> str:
 
 def _model_row(name: str, record: Record, scores: Mapping[str, Record], sets: Sequence[str]) -> list[str]:
     evaluation, parameters = record["results"]["evaluation"], record["results"]["parameters"]
-    accuracy = evaluation.get("eval_masked_nucleotide_accuracy", evaluation.get("eval_nucleotide_accuracy"))
+    accuracy = evaluation.get("eval_masked_accuracy")
     complete = bool(sets) and all(one in scores for one in sets)
     return [
         name, f"{parameters / 1e6:.2f} M", f"{record['bases_seen'] / 1e6:.1f} M" if record["bases_seen"] else "",
@@ -306,7 +306,8 @@ def results_page(folder: Path = RECORDS) -> str:
     """
     parts = [HEAD]
     for name, kinds, make in SECTIONS:
-        records = in_order_of_study(name, read_records(folder / name) if (folder / name).is_dir() else [])
+        there = read_records(folder / name) if (folder / name).is_dir() else []
+        records = in_order_of_study(name, [record for record in there if record["kind"] != "gue-summary"])
         if foreign := {record["kind"] for record in records} - kinds:
             raise ValueError(
                 f"{folder / name}: records of the kind {', '.join(foreign)} are not made into a table here"
