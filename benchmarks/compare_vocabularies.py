@@ -30,7 +30,7 @@ from vqdna_hf.evaluation.gue import evaluate_gue
 from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.probe import probe_sets
 from vqdna_hf.evaluation.records import write_record
-from vqdna_hf.evaluation.vocabularies import KmerVocabulary
+from vqdna_hf.evaluation.vocabularies import KmerVocabulary, StackedVocabulary, Vocabulary
 from vqdna_hf.evaluation.vocabulary import Budget, bases_of_training, measure_vocabulary
 from vqdna_hf.training import run_script
 
@@ -221,7 +221,12 @@ class Codecs:
         )
 
     def _probe_kmers(self, changes: dict[str, Any], seed: int) -> dict[str, Any]:
-        vocabulary = KmerVocabulary(changes["kmer"], canonical=changes.get("canonical", False))
+        words, canonical = changes["kmer"], changes.get("canonical", False)
+        vocabulary: Vocabulary = (
+            StackedVocabulary([KmerVocabulary(k, canonical=canonical) for k in words])
+            if isinstance(words, list)
+            else KmerVocabulary(words, canonical=canonical)
+        )
         sets = read_sets(find_sets(data_folder() / self.study.values["measure"]["gue"]).choose(None))
         return {"sizes": list(vocabulary.sizes), "probe": probe_sets(vocabulary, sets, seed=seed)}
 

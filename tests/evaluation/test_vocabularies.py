@@ -16,6 +16,7 @@ from vqdna_hf.evaluation.vocabularies import (
     BPEVocabulary,
     CodecVocabulary,
     KmerVocabulary,
+    StackedVocabulary,
     bag_of_codes,
     mean_vectors,
     mean_vectors_of_bag,
@@ -59,6 +60,15 @@ def test_kmers_are_the_words_of_the_text(k: int) -> None:
             number = {"".join(letters): place for place, letters in enumerate(product("ACGT", repeat=k))}
             assert codes.dtype == np.int32
             assert codes.tolist() == [[number.get(word, -1) for word in words]]
+
+
+def test_the_bag_of_stacked_words_is_both_bags_side_by_side() -> None:
+    texts = [dna(40, 7), dna(3, 8), dna(9, 9) + "N"]
+    parts = [KmerVocabulary(2), KmerVocabulary(4)]
+    both = bag_of_codes(StackedVocabulary(parts), texts).toarray()
+    np.testing.assert_array_equal(both, np.hstack([bag_of_codes(one, texts).toarray() for one in parts]))
+    with pytest.raises(ValueError, match="no vocabularies to stack"):
+        StackedVocabulary([])
 
 
 def test_a_sequence_shorter_than_the_word_has_no_code() -> None:

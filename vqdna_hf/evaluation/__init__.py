@@ -10,7 +10,14 @@ from .probe import linear_probe, probe_sets
 from .records import read_records, write_record
 from .report_page import write_vocabulary_report
 from .species import SpeciesPolicy, make_species_sets
-from .vocabularies import BPEVocabulary, CodecVocabulary, KmerVocabulary, bag_of_codes, mean_vectors
+from .vocabularies import (
+    BPEVocabulary,
+    CodecVocabulary,
+    KmerVocabulary,
+    StackedVocabulary,
+    bag_of_codes,
+    mean_vectors,
+)
 from .vocabulary import measure_vocabulary
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "KmerVocabulary",
     "Protocol",
     "SpeciesPolicy",
+    "StackedVocabulary",
     "bag_of_codes",
     "build_baseline",
     "classification_metrics",

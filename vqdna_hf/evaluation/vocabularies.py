@@ -108,6 +108,44 @@ class KmerVocabulary:
         return None
 
 
+class StackedVocabulary:
+    """Several vocabularies as the levels of one: what a hierarchy of learned codes has to beat.
+
+    Args:
+        vocabularies: with one code or more for each sequence; what stands at one place of two levels need not cover
+            the same bases.
+
+    Raises:
+        ValueError: if there are none.
+
+    Example:
+
+    >>> stacked = StackedVocabulary([KmerVocabulary(1), KmerVocabulary(2)])
+    >>> stacked.name, stacked.sizes, stacked.encode(["AACG"])[0].tolist()
+    ('1-mer and 2-mer', (4, 16), [[0, 0, 1, 2], [0, 1, 6, -1]])
+    """
+
+    def __init__(self, vocabularies: Sequence[Vocabulary]) -> None:
+        if not vocabularies:
+            raise ValueError("no vocabularies to stack: give one or more")
+        self.vocabularies = list(vocabularies)
+        self.name = " and ".join(one.name for one in vocabularies)
+        self.sizes = tuple(size for one in vocabularies for size in one.sizes)
+
+    def encode(self, sequences: Sequence[str]) -> list[NDArray[np.int32]]:
+        """The codes of each sequence, (sum of levels, M), M that of the vocabulary with most; -1 behind the others."""
+        return [_stack(codes) for codes in zip(*(one.encode(sequences) for one in self.vocabularies), strict=True)]
+
+    def vectors(self) -> None:
+        """None: the parts' vectors are of different spaces."""
+        return None
+
+
+def _stack(codes: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    longest = max(one.shape[1] for one in codes)
+    return np.concatenate([np.pad(one, ((0, 0), (0, longest - one.shape[1])), constant_values=-1) for one in codes])
+
+
 class BPEVocabulary:
     """A trained byte-pair (or other) tokenizer of the library `tokenizers`.
 
