@@ -174,8 +174,8 @@ def test_a_page_is_not_made_of_what_does_not_belong_there(tmp_path: Path) -> Non
     codec("one/codecs/copy/a-seed-0.json")
     with pytest.raises(ValueError, match="more than one record of a 0: remove all but one"):
         make_results.results_page(tmp_path / "one")
-    codec("two/codecs/a-seed-0.json", kind="gue")
-    with pytest.raises(ValueError, match="records of the kind gue are not made into a table here"):
+    codec("two/codecs/a-seed-0.json", kind="pretraining")
+    with pytest.raises(ValueError, match="records of the kind pretraining are not made into a table here"):
         make_results.results_page(tmp_path / "two")
     codec("three/codecs/a-seed-0.json", section="typo")
     with pytest.raises(ValueError, match="records of the sections typo; there are control, "):
