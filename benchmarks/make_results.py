@@ -144,13 +144,14 @@ def codec_section(records: Sequence[Record]) -> str:
     return "\n".join(text)
 
 
-def budget(records: Sequence[Record]) -> str:
-    """What a table cost, and what makes it again."""
+def budget(records: Sequence[Record], trained: Sequence[Record] | None = None) -> str:
+    """What a table cost, and what makes it again; the bases are those of the training of `trained`, or of all."""
     commands = sorted({_whole_study(record["command"]) for record in records})
     seeds = sorted({seed for record in records for seed in record["seeds"]})
-    bases = sorted({record["bases_seen"] for record in records if record["bases_seen"]})
+    bases = sorted({record["bases_seen"] for record in trained or records if record["bases_seen"]})
     seconds = sum(record["seconds"] or 0 for record in records)
-    seen = f"; bases seen in training: {' or '.join(f'{number / 1e6:.1f} M' for number in bases)}" if bases else ""
+    numbers = dict.fromkeys(f"{number / 1e6:.1f} M" for number in bases)
+    seen = f"; bases seen in training: {' or '.join(numbers)}" if bases else ""
     machines = sorted({record["machine"]["gpu"] or record["machine"]["processor"] for record in records})
     return (
         f"`{'`, `'.join(commands)}`; seeds {', '.join(map(str, seeds))}{seen}; {seconds / 60:.0f} minutes in all "
@@ -247,7 +248,7 @@ def model_section(records: Sequence[Record]) -> str:
         table = [_model_row(name, pretraining[name], scores.get(name, {}), sets) for name in shown]
         columns = ["model", "parameters", "bases seen", "hidden bases right", *sets, "mean"]
         text += [f"### By {section}", markdown_table(columns, table)]
-    return "\n\n".join([*text, budget(records)]) + "\n"
+    return "\n\n".join([*text, budget(records, list(pretraining.values()))]) + "\n"
 
 
 def _model_row(name: str, record: Record, scores: Mapping[str, Record], sets: Sequence[str]) -> list[str]:
