@@ -185,9 +185,9 @@ def test_policies_that_make_no_sense(values: dict) -> None:
         SpeciesPolicy(**values)
 
 
-@pytest.mark.parametrize("name", ["gap", "seed"])
-def test_gap_and_seed_are_not_below_zero(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} -1: it must not be below 0"):
+@pytest.mark.parametrize(("name", "way_out"), [("gap", "it must not be below 0"), ("seed", "give a whole number")])
+def test_gap_and_seed_are_not_below_zero(name: str, way_out: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} -1: {way_out}"):
         SpeciesPolicy(**{name: -1})
 
 

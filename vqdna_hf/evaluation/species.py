@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vqdna_hf.data import decode_ids, read_fasta
 from vqdna_hf.data.accessions import INDEX_NAME, read_index
 from vqdna_hf.data.files import atomic_folder, write_json, write_text
+from vqdna_hf.data.generators import check_seed
 from vqdna_hf.evaluation.kmers import canonical_kmers
 
 __all__ = ["SpeciesPolicy", "binomial", "make_species_sets"]
@@ -79,9 +80,9 @@ class SpeciesPolicy:
             )
         if not (0 <= self.max_n < 1 and 0 <= self.max_shared <= 1):
             raise ValueError(f"max_n {self.max_n}, max_shared {self.max_shared}: give shares from 0 to 1")
-        for name in ("gap", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} {getattr(self, name)}: it must not be below 0")
+        if self.gap < 0:
+            raise ValueError(f"gap {self.gap}: it must not be below 0")
+        check_seed(self.seed)
 
     @property
     def name(self) -> str:
