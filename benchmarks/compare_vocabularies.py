@@ -242,25 +242,32 @@ class Models:
         changes = dict(self.study.entries[name][1])
         changes.pop("sets", None)
         folder = self.study.work / "model" / name
-        flags: dict[str, Any] = {"model_config": self.study.values["model_config"], "seed": 0}
-        first = self.codecs.codec(next(iter(self.study.entries.values()))[1]["codec"], 0)
-        if codec := changes.pop("codec", None):
-            codec_path = self.codecs.codec(codec, 0)
-            flags["model_config"] = self._of_equal_size(codec_path, first)
-            return self.study.run("run_mlm", "mlm", folder, codec_path=codec_path, **flags, **changes)
-        flags |= {"like": first, "max_steps": self.study.values["baseline_steps"]}
-        return self.study.run("run_baseline", "mlm", folder, vocabulary=name, **flags, **changes)
+        first = next(iter(self.study.entries))
+        if changes.pop("codec", None) is None:
+            like, steps = self.config(first), self.study.values["baseline_steps"]
+            flags = {"model_config": like, "like": self.codec(first), "vocabulary": name, "max_steps": steps}
+            return self.study.run("run_baseline", "mlm", folder, seed=0, **flags)
+        changes["model_config"] = self.config(name)
+        changes["model_config"]["intermediate_size"] += self._units_too_few(name, first)
+        return self.study.run("run_mlm", "mlm", folder, codec_path=self.codec(name), seed=0, **changes)
 
-    def _of_equal_size(self, codec: Path, first: Path) -> dict[str, Any]:
-        """The backbone with as many more or fewer parameters as the codec has fewer or more than the first one."""
-        config = self.study.values["model_config"]
-        own, wanted = (
-            compared_parameters(VQDNAConfig(codec_config=VQDNACodecConfig.from_pretrained(path).to_dict(), **config))
-            for path in (codec, first)
-        )
-        of_one = 3 * config["hidden_size"] * config["num_hidden_layers"]  # a unit of the gated feed-forward layers
-        units = round((wanted.total - own.total) / of_one)
-        return {**config, "intermediate_size": config["intermediate_size"] + units}
+    def codec(self, name: str) -> Path:
+        """Stage 1 of an entry."""
+        return self.codecs.codec(self.study.entries[name][1]["codec"], 0)
+
+    def config(self, name: str) -> dict[str, Any]:
+        """What an entry's backbone has, before it is made as large as the first one's."""
+        return {**self.study.values["model_config"], **self.study.entries[name][1].get("model_config", {})}
+
+    def _units_too_few(self, name: str, first: str) -> int:
+        """By how many units of its feed-forward layers an entry has fewer parameters than the first."""
+        own, wanted = (self._parameters(entry) for entry in (name, first))
+        config = self.config(name)
+        return round((wanted - own) / (3 * config["hidden_size"] * config["num_hidden_layers"]))  # they are gated
+
+    def _parameters(self, name: str) -> int:
+        codec_config = VQDNACodecConfig.from_pretrained(self.codec(name)).to_dict()
+        return compared_parameters(VQDNAConfig(codec_config=codec_config, **self.config(name))).total
 
     def measure(self, name: str, seeds: list[int]) -> None:
         """A record of kind `pretraining`, and one of kind `gue` for each set and seed, unless they are there."""

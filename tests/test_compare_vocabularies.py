@@ -80,7 +80,14 @@ def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
         "baseline_steps": 3,
         "protocol": "cpu",
         "sets": ["prom/prom_core_all"],
-        "entries": {"vocabulary": {"hrq": {"codec": "window"}, "3mer": {}, "cnn": {}}},
+        "entries": {
+            "vocabulary": {
+                "hrq-vectors": {"codec": "window", "model_config": {"code_embeddings": False}},
+                "hrq": {"codec": "window"},
+                "3mer": {},
+                "cnn": {},
+            }
+        },
     }
     (folder / "codecs.yaml").write_text(yaml.safe_dump(shared | codecs, sort_keys=False))
     (folder / "models.yaml").write_text(yaml.safe_dump(shared | models, sort_keys=False))
@@ -112,6 +119,11 @@ def test_a_study_trains_measures_and_goes_on_where_it_was(
     assert run(monkeypatch, data, str(studies / "models.yaml"), *words, "--seeds", "0") == 0
     kinds = {(record["kind"], record["name"]) for record in read_records(tmp_path / "results" / "models")}
     assert {("pretraining", "hrq"), ("pretraining", "3mer")} <= kinds
+    pretrained = read_records(tmp_path / "results" / "models", "pretraining")
+    sizes = {record["name"]: record["results"]["parameters"] for record in pretrained}
+    assert len(sizes) == 4
+    for name, size in sizes.items():  # a table of codes is paid for by the backbone
+        assert abs(size / sizes["hrq-vectors"] - 1) < 0.03, name
     assert sum(kind == "gue" for kind, _ in kinds) >= 1
 
     page = make_results.results_page(tmp_path / "results")

@@ -81,7 +81,8 @@ class ComparedParameters:
     """Parameters of a model, without its head.
 
     Attributes:
-        vocabulary: of what turns letters into vectors: the codec's encoder, codebooks and projection; or a table.
+        vocabulary: of what turns letters into vectors: the codec's encoder, codebooks, projection and embeddings of
+            codes; or a table.
         backbone: of the rest.
     """
 
@@ -122,8 +123,9 @@ def compared_parameters(model: nn.Module | VQDNAConfig) -> ComparedParameters:
     trunk = getattr(model, "base_model", model)
     if isinstance(trunk, VQDNAModel):
         codec = count_parameters(trunk.codec)
-        ours = codec["parameters"] + codec["codebook_values"] + _count(trunk.code_projection)
-        return ComparedParameters(ours, _count(trunk) - codec["parameters"] - _count(trunk.code_projection))
+        reading = sum(_count(part) for part in (trunk.code_projection, trunk.code_embeddings) if part is not None)
+        ours = codec["parameters"] + codec["codebook_values"] + reading
+        return ComparedParameters(ours, _count(trunk) - codec["parameters"] - reading)
     if isinstance(trunk, CNNForSequenceClassification):
         return ComparedParameters(0, _count(trunk) - _count(trunk.classifier))
     table = _count(trunk.get_input_embeddings())

@@ -245,6 +245,8 @@ class VQDNAConfig(ModernBertConfig):
         freeze_codec: keep the codec in `eval()`, without gradients, its codebooks still.
         freeze_codebooks: with a trainable codec, keep the codebooks still. Adapters save parameters only, so
             codebooks that move would be lost with them.
+        code_embeddings: the backbone reads a trained vector of each code (zeros at first) beside the frozen one of its
+            codebook.
         mask_level: `"nucleotide"` hides nucleotides before the codec and predicts the clean sequence's codes;
             `"code"` is the paper's form: codes of the clean sequence are hidden after the codec. The latter leaks:
             neighbouring codes have seen the hidden nucleotide.
@@ -283,6 +285,7 @@ class VQDNAConfig(ModernBertConfig):
     codec_config: Any = None
     freeze_codec: bool = True
     freeze_codebooks: bool = False
+    code_embeddings: bool = True
     mask_level: Literal["nucleotide", "code"] = "nucleotide"
     nucleotide_loss_weight: float | int = 1.0
     code_loss_weight: float | int = 1.0

@@ -21,6 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassif
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_vqdna import CUSTOM_PIPELINES, VQDNAConfig
+from .embeddings_vqdna import CodeEmbeddings, init_code_embeddings, own_vectors
 from .modeling_vqdna_codec import (
     IGNORED,
     CheckedLoading,
@@ -124,7 +125,7 @@ class VQDNAPreTrainedModel(CheckedLoading, PreTrainedModel):
     accepts_loss_kwargs = False
 
     def _init_weights(self, module: nn.Module) -> None:
-        if not init_codec_weights(module):
+        if not (init_codec_weights(module) or init_code_embeddings(module)):
             super()._init_weights(module)
 
     def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any) -> None:
@@ -184,9 +185,9 @@ class VQDNAPreTrainedModel(CheckedLoading, PreTrainedModel):
 class VQDNAModel(VQDNAPreTrainedModel):
     """Nucleotides in, one contextual vector a nucleotide out.
 
-    A frozen codec turns nucleotides into code vectors, a linear layer brings them to the backbone's width, and a
-    stock ModernBERT reads them. Special tokens, `[MASK]` and N add a learnt vector of their own; A, C, G and T
-    reach the backbone through their codes alone.
+    A frozen codec turns nucleotides into codes. A stock ModernBERT reads each code's vector from its codebook, brought
+    to the backbone's width by a linear layer, plus a trained vector of the code's own. Special tokens, `[MASK]` and N
+    add a learnt vector too; A, C, G and T reach the backbone through their codes alone.
 
     Example:
 
@@ -206,6 +207,7 @@ class VQDNAModel(VQDNAPreTrainedModel):
         config.validate_vqdna()  # `from_pretrained` sets keys after the configuration was checked
         self.codec = VQDNACodecEncoder(config.codec_config)
         self.code_projection = nn.Linear(config.codec_config.codebook_dim, config.hidden_size, bias=False)
+        self.code_embeddings = CodeEmbeddings(config) if config.code_embeddings else None
         self.backbone = ModernBertModel(config)
         # FSDP2 shards the table inside them by itself, and not twice.
         self.backbone._no_split_modules.discard("ModernBertEmbeddings")
@@ -262,22 +264,15 @@ class VQDNAModel(VQDNAPreTrainedModel):
         if patches.stride == 1:
             own = table(patches.grid_ids) * (~is_nucleotide(patches.grid_ids)).unsqueeze(-1)
         else:
-            own = self._own_vectors(patches)
+            own = own_vectors(patches, table)
         embeddings = self.code_projection(encoded.quantized) + own
+        if self.code_embeddings is not None:
+            embeddings = embeddings + self.code_embeddings(encoded.codes)
         if hidden_codes is not None:
             # Through the table's forward: FSDP gathers its weight for that alone.
             mask_vector = table(patches.grid_ids.new_tensor([[self.config.mask_token_id]])).to(embeddings.dtype)
             embeddings = torch.where(patches.any(hidden_codes).unsqueeze(-1), mask_vector, embeddings)
         return embeddings, encoded
-
-    def _own_vectors(self, patches: Patches) -> Tensor:
-        """(B, M, H): a special token's vector; in a patch of a sequence the sum of those of `[MASK]` and N, over s."""
-        ids = patches.ids
-        own = ~is_nucleotide(ids) & (ids != PAD_ID)
-        share = torch.where(is_sequence_position(patches.first_ids), 1 / self.stride, 1.0)
-        counts = (F.one_hot(ids.long(), self.config.vocab_size) * own.unsqueeze(-1)).sum(2) * share.unsqueeze(-1)
-        table = self.get_input_embeddings()(torch.arange(self.config.vocab_size, device=ids.device))
-        return counts.to(table.dtype) @ table
 
     @can_return_tuple
     def forward(

@@ -223,7 +223,8 @@ class StepFlops:
         base = inner.base_model
         codec = _trained_share(base.codec)
         backbone = _trained_share(base.backbone)
-        passes = codec > 0 or backbone > 0 or _trained_share(base.code_projection) > 0
+        reading = [_trained_share(part) for part in (base.code_projection, base.code_embeddings) if part is not None]
+        passes = codec > 0 or backbone > 0 or max(reading) > 0
         self._times = {
             "codec": 1 + 2 * (codec > 0),
             "backbone": 1 + passes + backbone,
