@@ -64,7 +64,7 @@ def test_the_folder_is_complete(kind: str, tmp_path: Path) -> None:
         "tokenization_vqdna.py",
     }
     if kind != "codec":
-        code.add("modeling_vqdna.py")
+        code |= {"embeddings_vqdna.py", "modeling_vqdna.py"}
     assert files == code | {
         "config.json",
         "model.safetensors",

@@ -347,10 +347,11 @@ def test_more_layers_than_layer_types_are_refused(mlm: Path) -> None:
         VQDNAForMaskedLM.from_pretrained(mlm, num_hidden_layers=4)
 
 
-@pytest.mark.parametrize("on_disk", ["codec", "backbone"])
+@pytest.mark.parametrize("on_disk", ["codec", "code_embeddings", "backbone"])
 def test_offloaded_weights_give_the_same(on_disk: str, mlm: Path, tmp_path: Path) -> None:
     """Weights on disk are fetched when their module is called: none may be read past its module."""
-    places = {"codec": "cpu", "code_projection": "cpu", "backbone": "cpu", on_disk: "disk"}
+    parts = ("codec", "code_projection", "code_embeddings", "backbone")
+    places = {part: "disk" if part == on_disk else "cpu" for part in parts}
     model = VQDNAModel.from_pretrained(mlm, device_map=places, offload_folder=tmp_path / "off")
     assert "meta" in {value.device.type for value in model.parameters()}
     expected = VQDNAModel.from_pretrained(mlm)

@@ -19,7 +19,9 @@ from vqdna_hf.model.tokenization_vqdna import BYTE_TO_ID, CLS_ID, IUPAC_LETTERS,
 from vqdna_hf.training.saved import saved_class
 
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-_CODE = re.compile(r"(configuration|modeling|nearest|patching|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py")
+_CODE = re.compile(
+    r"(configuration|embeddings|modeling|nearest|patching|pipeline|quantization|tokenization)_vqdna(_\w+)?\.py"
+)
 _INDEX = "model.safetensors.index.json"
 _CODEC = "codec"  # the subfolder in which an export may carry the whole codec, decoder included
 _GRAPH = {  # what `export_onnx` writes, at the place that its documentation names
@@ -34,10 +36,11 @@ _ALLOWED = {
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 _HANDLER = "handler.py"
 _SOURCE = Path(inspect.getfile(VQDNAConfig)).parent  # where the code of an export comes from
-_CODE_OF_CODEC = {path.name for path in _SOURCE.glob("*_vqdna*.py")} - {"modeling_vqdna.py"}
+_CODE_OF_LANGUAGE_MODEL = {"modeling_vqdna.py", "embeddings_vqdna.py"}
+_CODE_OF_CODEC = {path.name for path in _SOURCE.glob("*_vqdna*.py")} - _CODE_OF_LANGUAGE_MODEL
 _CODE_OF = {
     VQDNACodecConfig.model_type: _CODE_OF_CODEC,
-    VQDNAConfig.model_type: _CODE_OF_CODEC | {"modeling_vqdna.py"},
+    VQDNAConfig.model_type: _CODE_OF_CODEC | _CODE_OF_LANGUAGE_MODEL,
 }
 # What loaders take by its name alone: adapters, tokens, weights of other names and frameworks.
 _LOADED_UNASKED = re.compile(

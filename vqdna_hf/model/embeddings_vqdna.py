@@ -41,6 +41,10 @@ class CodeEmbeddings(nn.ModuleList):
 class CodeEmbedding(nn.Embedding):
     """The table of one level, (K, H). A class of its own, so that its zeros are not overwritten at random."""
 
+    def reset_parameters(self) -> None:
+        """Zeros, and no random number drawn: other weights are what they would be without a table."""
+        nn.init.zeros_(self.weight)
+
 
 def init_code_embeddings(module: nn.Module) -> bool:
     """Start a table with zeros. Returns whether `module` was one (and needs nothing else)."""
