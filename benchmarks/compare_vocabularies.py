@@ -3,6 +3,7 @@
     python benchmarks/compare_vocabularies.py codecs                 # vocabularies by themselves
     python benchmarks/compare_vocabularies.py models                 # models on them, and baselines, fine-tuned on GUE
     python benchmarks/compare_vocabularies.py codecs --only window-4 --seeds 1 2
+    python benchmarks/compare_vocabularies.py codecs --again annotation   # a measure of all records anew
 
 A study is a YAML in benchmarks/studies/. Trained models go to `--work`, records (one JSON a run) to
 benchmarks/results/evaluation/; what is there already is not made again, so that an interrupted study goes on where it
@@ -31,7 +32,7 @@ from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.probe import probe_sets
 from vqdna_hf.evaluation.records import write_record
 from vqdna_hf.evaluation.vocabularies import KmerVocabulary, StackedVocabulary, Vocabulary
-from vqdna_hf.evaluation.vocabulary import Budget, bases_of_training, measure_vocabulary
+from vqdna_hf.evaluation.vocabulary import PARTS, Budget, bases_of_training, measure_vocabulary
 from vqdna_hf.training import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,15 +188,24 @@ class Codecs:
         before = [] if teacher is None else [*self.folders(teacher, seed), self.model(teacher, seed)]
         return [*before, self.codec(name, seed)]
 
-    def measure(self, name: str, seed: int) -> None:
-        """One record of kind `codec`, unless it is there; of k-mers too, which a learned vocabulary has to beat."""
+    def measure(self, name: str, seed: int, again: list[str]) -> None:
+        """One record of kind `codec`, unless it is there; of k-mers too, which a learned vocabulary has to beat.
+
+        What is there gets the parts that are to be measured again.
+        """
         path = self.study.results / f"{name}-seed-{seed}.json"
         section, changes = self.study.entries[name]
         if self.study.is_made(path, section, changes):
+            if again and section != "control":
+                record = json.loads(path.read_text())
+                fresh = self._measure(self.codec(name, seed), seed, again)
+                record["results"] |= {part: fresh[part] for part in again}
+                write_json(path, record)
+                print(f"{path}: measured again: {', '.join(again)}", flush=True)
             return
         trained = [] if section == "control" else self.folders(name, seed)
         start = time.perf_counter()
-        results = self._probe_kmers(changes, seed) if section == "control" else self._measure(trained[-1], seed)
+        results = self._probe_kmers(changes, seed) if section == "control" else self._measure(trained[-1], seed, None)
         seconds = time.perf_counter() - start
         write_record(
             path,
@@ -209,14 +219,14 @@ class Codecs:
         )
         print(f"{path}: measured in {seconds:.0f} s", flush=True)
 
-    def _measure(self, folder: Path, seed: int) -> dict[str, Any]:
+    def _measure(self, folder: Path, seed: int, parts: list[str] | None) -> dict[str, Any]:
         chosen, data = self.study.values["measure"], data_folder()
         return measure_vocabulary(
             folder,
             genome=data / chosen["genome"],
             annotation=[data / annotation for annotation in chosen["annotation"]],
             gue=data / chosen["gue"],
-            parts=chosen.get("parts"),
+            parts=parts or chosen.get("parts"),
             budget=Budget(seed=seed),
         )
 
@@ -312,6 +322,7 @@ def main() -> int:
     parser.add_argument("study", help="codecs, models, or the path of a YAML like theirs")
     parser.add_argument("--only", nargs="+", metavar="ENTRY", help="entries or sections of the study; default: all")
     parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the study")
+    parser.add_argument("--again", nargs="+", default=[], metavar="PART", choices=PARTS, help="measure anew, of codecs")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "study", help="folder of trained models")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of records, with one for each study")
     args, extra = parser.parse_known_args()  # what is left goes to the training scripts, e.g. --max_steps 2
@@ -332,7 +343,7 @@ def main() -> int:
             Models(study, codecs).measure(name, seeds)
             continue
         for seed in seeds:
-            codecs.measure(name, seed)
+            codecs.measure(name, seed, args.again)
     return 0
 
 

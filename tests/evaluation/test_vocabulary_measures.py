@@ -429,6 +429,8 @@ def test_inputs_are_checked_before_anything_is_measured(inputs: dict[str, str], 
         measure_vocabulary(codec)
     with pytest.raises(ValueError, match="parts colour: choose of"):
         measure_vocabulary(codec, genome=inputs["genome"], parts=["colour"])
+    with pytest.raises(ValueError, match="sets tf/0 are for the probe, which is none of the parts usage"):
+        measure_vocabulary(codec, genome=inputs["genome"], gue=[], sets=["tf/0"], parts=["usage"])
     with pytest.raises(ValueError, match="parts probe: their input"):
         measure_vocabulary(codec, genome=inputs["genome"], parts=["probe"])
     with pytest.raises(ValueError, match="give that, too"):

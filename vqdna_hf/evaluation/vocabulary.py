@@ -251,6 +251,8 @@ def _parts(
         return possible
     if unknown := [part for part in parts if part not in PARTS]:
         raise ValueError(f"parts {', '.join(unknown)}: choose of {', '.join(PARTS)}")
+    if sets and "probe" not in parts:
+        raise ValueError(f"sets {', '.join(sets)} are for the probe, which is none of the parts {', '.join(parts)}")
     if lacking := [part for part in parts if part not in possible]:
         raise ValueError(f"parts {', '.join(lacking)}: their input (genome, annotation or gue) is not given")
     return [part for part in possible if part in parts]
