@@ -120,8 +120,8 @@ class Study:
         recipe = ROOT / "examples" / "recipes" / self.values["recipe"] / f"{stage}.yaml"
         words = [sys.executable, str(ROOT / "examples" / f"{script}.py"), str(recipe)]
         flags |= {"train_files": self.paths("train_files"), "validation_files": self.paths("validation_files")}
-        asked = {"recipe": yaml.safe_load(recipe.read_text()), "extra": self.extra}
-        asked = json.loads(json.dumps(asked | {"flags": flags}, default=str))
+        given = {key: value for key, value in yaml.safe_load(recipe.read_text()).items() if key not in flags}
+        asked = json.loads(json.dumps({"recipe": given, "extra": self.extra, "flags": flags}, default=str))
         values = folder.parent / f"{folder.name}.values.json"
         if (folder / TRAINED).is_file():
             if values.is_file() and json.loads(values.read_text()) != asked:

@@ -58,8 +58,8 @@ def test_table_is_what_the_stages_measured(run: tuple[Path, str]) -> None:
     mlm = json.loads((folder / "runs/mlm/eval_results.json").read_text())
     tuned = json.loads((folder / "runs/pretrained/results/pretrained/eval_results.json").read_text())
     control = json.loads((folder / "runs/random/results/random/eval_results.json").read_text())
-    assert rows["codebook usage, level 1 of 256"] == pytest.approx(codec["eval_codebook_usage_level1"], abs=1e-4)
-    assert rows["codebook perplexity, level 2 of 512"] == pytest.approx(
+    assert rows["codebook usage, level 1 of 1024"] == pytest.approx(codec["eval_codebook_usage_level1"], abs=1e-4)
+    assert rows["codebook perplexity, level 2 of 2048"] == pytest.approx(
         codec["eval_codebook_perplexity_level2"], abs=1e-4
     )
     assert rows["masked nucleotide accuracy"] == pytest.approx(mlm["eval_masked_accuracy"], abs=1e-4)
@@ -77,7 +77,7 @@ def test_codebook_numbers_anew(run: tuple[Path, str]) -> None:
     batch = NucleotideCollator()([dataset[index] for index in range(len(dataset))])
     with torch.no_grad():
         codes = codec.encode(**batch).codes
-    for level, size in enumerate((256, 512)):
+    for level, size in enumerate((1024, 2048)):
         _, counts = np.unique(codes[:, level][codes[:, level] >= 0].numpy(), return_counts=True)
         share = counts / counts.sum()
         rows = table(printed)
