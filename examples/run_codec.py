@@ -56,6 +56,10 @@ class CodecArguments:
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Delete the checkpoints of an earlier run in output_dir."}
     )
+    min_codebook_usage: float = field(
+        default=0.0,
+        metadata={"help": "End training when an evaluation finds a level that uses a smaller share."},
+    )
     log_mfu: bool = field(
         default=True,
         metadata={"help": "Log the model's FLOPs, and their share of what the device does in matrix products."},
@@ -96,6 +100,7 @@ def main() -> int:
         windows=len(eval_dataset),
         window=corpus_args.window,
     )
+    monitor = CodebookMonitor(codec.config.codebook_sizes, min_usage=codec_args.min_codebook_usage)
     make_trainer = VQDNATrainer if teacher is None else partial(DistillationTrainer, teacher=teacher)
     trainer = make_trainer(
         model=codec,
@@ -106,7 +111,7 @@ def main() -> int:
         sums_function=recorder.counting(codec_sums),
         metrics_function=codec_metrics,
         log_mfu=codec_args.log_mfu,
-        callbacks=[CodebookMonitor(codec.config.codebook_sizes), recorder],
+        callbacks=[monitor, recorder],
     )
     if not trainer.train_and_report(checkpoint, overwrite=codec_args.overwrite_output_dir):
         return 130

@@ -189,6 +189,16 @@ def test_a_collapsed_codebook_is_told_once_a_level(caplog: pytest.LogCaptureFixt
     assert "codebook of level 2 has collapsed: perplexity 1.9 of 100 entries" in caplog.text
 
 
+def test_a_level_that_uses_too_few_entries_ends_the_training() -> None:
+    monitor = CodebookMonitor([100, 200], min_usage=0.6)
+    metrics = {"eval_codebook_usage_level1": 0.61, "eval_codebook_usage_level2": 0.6}
+    monitor.on_evaluate(None, None, None, metrics=metrics)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="level 2 uses 59% of its 200 entries, and min_codebook_usage asks for 60%"):
+        monitor.on_evaluate(None, None, None, metrics=metrics | {"eval_codebook_usage_level2": 0.59})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"min_codebook_usage=60 must be in \[0, 1\]"):
+        CodebookMonitor([100], min_usage=60)
+
+
 def test_codebooks_are_no_parameters_but_are_counted() -> None:
     codec = VQDNACodecModel(VQDNACodecConfig(**TINY_CODEC))
     counts = count_parameters(codec)

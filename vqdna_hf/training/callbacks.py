@@ -80,6 +80,10 @@ class CodebookMonitor(TrainerCallback):
     Args:
         codebook_sizes: K of each level.
         threshold: the share of K under which a perplexity counts as collapsed.
+        min_usage: the share of entries that each level must use; 0 asks for none.
+
+    Raises:
+        ValueError: in an evaluation that finds a level using fewer, which ends the training.
 
     Example:
 
@@ -87,9 +91,12 @@ class CodebookMonitor(TrainerCallback):
     >>> monitor.on_evaluate(None, None, None, metrics={"eval_codebook_perplexity_level2": 3.0})  # warns: 3 of 128
     """
 
-    def __init__(self, codebook_sizes: list[int], threshold: float = 0.02) -> None:
+    def __init__(self, codebook_sizes: list[int], threshold: float = 0.02, min_usage: float = 0.0) -> None:
+        if not 0 <= min_usage <= 1:
+            raise ValueError(f"min_codebook_usage={min_usage} must be in [0, 1]: it is a share of the entries")
         self.codebook_sizes = codebook_sizes
         self.threshold = threshold
+        self.min_usage = min_usage
         self._warned: set[int] = set()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -104,3 +111,10 @@ class CodebookMonitor(TrainerCallback):
                     "raise dead_code_threshold in codec_config",
                     level, perplexity, size,
                 )  # fmt: skip
+            usage = metrics.get(f"eval_codebook_usage_level{level}", 1.0)
+            if usage < self.min_usage:
+                raise ValueError(
+                    f"level {level} uses {usage:.0%} of its {size} entries, and min_codebook_usage asks for "
+                    f"{self.min_usage:.0%}: train on more data, or give codec_config fewer entries, a lower decay or a "
+                    "higher dead_code_threshold"
+                )
