@@ -79,9 +79,9 @@ class Study:
             raise ValueError(f"{path}: no such study; there are {', '.join(known)}, or give the path of a YAML")
         return cls(name, yaml.safe_load(path.read_text()), work, results / path.stem, extra)
 
-    def command(self, entry: str, seed: int) -> str:
+    def command(self, entry: str, *seeds: int) -> str:
         """What makes a record again."""
-        words = ["python benchmarks/compare_vocabularies.py", self.name, "--only", entry, "--seeds", str(seed)]
+        words = ["python benchmarks/compare_vocabularies.py", self.name, "--only", entry, "--seeds", *map(str, seeds)]
         return " ".join([*words, *self.extra])
 
     @property
@@ -313,6 +313,7 @@ class Models:
             # A CNN is not pre-trained: its folder holds one draw of random weights, and each seed gets its own.
             variant=Variant(random_init=name == "cnn"),
             say=lambda text: print(text, flush=True),
+            command=self.study.command(name, *seeds),
         )
 
 

@@ -125,6 +125,9 @@ def test_a_study_trains_measures_and_goes_on_where_it_was(
     assert run(monkeypatch, data, str(studies / "models.yaml"), *words, "--seeds", "0") == 0
     kinds = {(record["kind"], record["name"]) for record in read_records(tmp_path / "results" / "models")}
     assert {("pretraining", "hrq"), ("pretraining", "3mer")} <= kinds
+    for record in read_records(tmp_path / "results" / "models", "gue"):
+        assert "models.yaml --only" in record["command"]
+        assert "--work" not in record["command"]
     pretrained = read_records(tmp_path / "results" / "models", "pretraining")
     sizes = {record["name"]: record["results"]["parameters"] for record in pretrained}
     assert len(sizes) == 4

@@ -305,6 +305,7 @@ def evaluate_gue(
     variant: Variant | None = None,
     keep_models: str | PathLike | None = None,
     say: Callable[[str], None] = logger.info,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Fine-tune and measure a checkpoint on GUE, or on folders in its layout; what is there already is not repeated.
 
@@ -319,6 +320,7 @@ def evaluate_gue(
         variant: what is done to the checkpoint first.
         keep_models: a folder, not within `output`, for the models of the runs that are made now.
         say: is told what happens, a line at a time.
+        command: that records name; default: the one that runs.
 
     Returns:
         The summary, see `summarize_gue`.
@@ -346,7 +348,7 @@ def evaluate_gue(
 
     def make(gue_set: GueSet, seed: int) -> dict[str, Any]:
         results, save = _run(checkpoint, gue_set, protocol_of(gue_set.name), seed, variant, identity)
-        _write_run(output, identity, gue_set, protocol_of(gue_set.name), seed, results)
+        _write_run(output, identity, gue_set, protocol_of(gue_set.name), seed, results, command)
         if keep_models is not None:
             _keep(save, Path(keep_models) / gue_set.name / f"seed-{seed}")
         return results
@@ -485,12 +487,19 @@ def _only_process(output: Path) -> Iterator[None]:
 
 
 def _write_run(
-    output: Path, identity: dict[str, Any], gue_set: GueSet, protocol: Protocol, seed: int, results: dict[str, Any]
+    output: Path,
+    identity: dict[str, Any],
+    gue_set: GueSet,
+    protocol: Protocol,
+    seed: int,
+    results: dict[str, Any],
+    command: str | None,
 ) -> None:
     write_record(
         _path_of(output, gue_set, seed),
         kind=KIND,
         name=gue_set.name,
+        command=command,
         seeds=[seed],
         bases_seen=round(results["steps"] * protocol.batch_size * gue_set.mean_bases()),
         seconds=results["seconds"],
