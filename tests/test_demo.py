@@ -141,7 +141,7 @@ def test_card_says_what_the_stages_measured(run: tuple[Path, str]) -> None:
     in_card = {name.strip(): float(value) for name, value in CARD_ROW.findall(text)}
     reloaded = "the exported folder, reloaded elsewhere"
     assert in_card == {name: value for name, value in table(printed).items() if name != reloaded}
-    assert len(in_card) == 15
+    assert len(in_card) == 14
 
 
 def test_card_says_what_was_read(run: tuple[Path, str]) -> None:
