@@ -161,7 +161,7 @@ def budget(records: Sequence[Record], trained: Sequence[Record] | None = None) -
 
 def _whole_study(command: str) -> str:
     """The command without what chooses one entry and seed of a study."""
-    return re.sub(r" --(only|seeds) \S+", "", command)
+    return re.sub(r" --(only|seeds)( (?!-)\S+)+", "", command)
 
 
 TRACKS = {"phase": "codon position", "exon": "exon", "intron": "intron", "tss": "start of transcription"}
