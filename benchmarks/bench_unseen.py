@@ -11,7 +11,6 @@ stands that of always saying the group's commonest base.
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -90,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    run_script(main)

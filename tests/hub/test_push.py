@@ -441,9 +441,8 @@ def test_stale_files_of_an_export_go_and_the_users_own_stay(hub: FakeHub, folder
     result = publish(hub, made["codec"])
     gone = {path for path, action in actions(result).items() if action == "delete"}
     assert gone == {
-        "codec/config.json", "codec/model.safetensors", "embeddings_vqdna.py", "modeling_vqdna.py",
+        "codec/config.json", "codec/model.safetensors", "embeddings_vqdna.py", "modeling_vqdna.py", "onnx/model.onnx",
         "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json",
-        "onnx/model.onnx",
     } | (gone & {"pipeline_vqdna.py"})  # fmt: skip
     assert hub.files(REPO) == {**content(made["codec"]), **mine}
     assert len(hub.history(REPO)) == 4

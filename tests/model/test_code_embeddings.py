@@ -1,7 +1,6 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """The trained vector of each code: zeros at first, then what the task needs, and nothing where there is no code."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,7 @@ from vqdna_hf.training.flops import StepFlops
 IDS = torch.tensor([[2, 5, 6, 7, 8, 8, 5, 9, 3], [2, 7, 7, 4, 5, 3, 0, 0, 0]])  # N in one, [MASK] in the other
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_a_fixed_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_a_fixed_seed")
 
 
 @pytest.fixture(scope="module")

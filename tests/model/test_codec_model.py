@@ -1,5 +1,4 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,7 @@ from vqdna_hf.model.modeling_vqdna_codec import IGNORED, VQDNACodecModel, window
 from vqdna_hf.model.quantization_vqdna import NO_CODE
 from vqdna_hf.model.tokenization_vqdna import CLS_ID, MASK_ID, N_ID, PAD_ID, SEP_ID
 
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_a_fixed_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_a_fixed_seed")
 
 
 def tiny_codec(trained: bool = True, **values: Any) -> VQDNACodecModel:

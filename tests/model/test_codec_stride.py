@@ -1,7 +1,6 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
 """One code for s nucleotides: the layout, the codec and every head, for every s."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,7 @@ MODEL: dict[str, Any] = {
 WIDE = [stride for stride in CODEC_STRIDES if stride > 1]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_a_fixed_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_a_fixed_seed")
 
 
 @pytest.fixture(scope="module", params=CODEC_STRIDES)

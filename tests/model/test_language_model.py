@@ -1,5 +1,4 @@
 # Copyright 2026 The vqdna_hf authors. Licensed under the Apache License, Version 2.0.
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +32,7 @@ ALL_MODELS = [VQDNAModel, *HEADS]
 M = TypeVar("M", bound=VQDNAPreTrainedModel)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_a_fixed_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_and_a_fixed_seed")
 
 
 @pytest.fixture(scope="module")

@@ -329,9 +329,9 @@ def evaluate_gue(
         ValueError: before anything is trained: on a set, model, protocol or folder that cannot be used, or if `output`
             holds runs of another model, protocol, or data. Between two runs, if the checkpoint has changed.
 
+    Example:
     >>> evaluate_gue("no/such/model", "no/such/folder", "out")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ...
     ValueError: no/such/model: no such model folder (in ...): ...
     """
     output, variant = Path(output), variant or Variant()
