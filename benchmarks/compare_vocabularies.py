@@ -25,12 +25,13 @@ import yaml
 
 from vqdna_hf import VQDNACodecConfig, VQDNAConfig
 from vqdna_hf.data.files import write_json
+from vqdna_hf.data.generators import check_seed
 from vqdna_hf.evaluation.baselines import compared_parameters
 from vqdna_hf.evaluation.classifiers import Variant, load_classifier
 from vqdna_hf.evaluation.gue import evaluate_gue
 from vqdna_hf.evaluation.gue_sets import find_sets, read_sets
 from vqdna_hf.evaluation.probe import probe_sets
-from vqdna_hf.evaluation.records import write_record
+from vqdna_hf.evaluation.records import read_record, write_record
 from vqdna_hf.evaluation.vocabularies import KmerVocabulary, StackedVocabulary, Vocabulary
 from vqdna_hf.evaluation.vocabulary import PARTS, Budget, bases_of_training, measure_vocabulary
 from vqdna_hf.training import run_script
@@ -77,7 +78,18 @@ class Study:
         if not path.is_file():
             known = sorted(found.stem for found in (ROOT / "benchmarks" / "studies").glob("*.yaml"))
             raise ValueError(f"{path}: no such study; there are {', '.join(known)}, or give the path of a YAML")
-        return cls(name, yaml.safe_load(path.read_text()), work, results / path.stem, extra)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: cannot be read as a YAML: {' '.join(str(error).split())}") from error
+        wanted = f"{path}: a study has `recipe`, `seeds`, and `entries`: sections of entries, each with what it changes"
+        if not isinstance(values, dict) or {"recipe", "seeds", "entries"} - set(values):
+            raise ValueError(wanted)
+        sections = values["entries"].values() if isinstance(values["entries"], dict) else [None]
+        entries = [entry for section in sections for entry in (section.values() if isinstance(section, dict) else [0])]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError(wanted)
+        return cls(name, values, work, results / path.stem, extra)
 
     def command(self, entry: str, *seeds: int) -> str:
         """What makes a record again."""
@@ -106,9 +118,9 @@ class Study:
         """
         if not path.is_file():
             return False
-        there = json.loads(path.read_text())["results"]
-        if (there["section"], there["changes"]) != (section, changes):
-            raise ValueError(f"{path} is of other values, {there['changes']}: remove it, or give --results")
+        there = read_record(path)["results"]
+        if (there.get("section"), there.get("changes")) != (section, changes):
+            raise ValueError(f"{path} is of other values, {there.get('changes')}: remove it, or give --results")
         return True
 
     def run(self, script: str, stage: str, folder: Path, **flags: Any) -> Path:
@@ -339,6 +351,8 @@ def main() -> int:
             f"{', '.join(sorted(unknown))}: no such entry or section; there are {', '.join(study.entries)}"
         )
     seeds = args.seeds or study.values["seeds"]
+    for seed in seeds:
+        check_seed(seed)
     for name in chosen:
         if about_codecs is not None:
             Models(study, codecs).measure(name, seeds)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from vqdna_hf.data.files import write_text
+from vqdna_hf.evaluation.genome_codes import ROTATIONS
 from vqdna_hf.evaluation.gue_table import gue_table, summarize_gue
 from vqdna_hf.evaluation.lineage_summary import lineage_summary
 from vqdna_hf.evaluation.records import read_records
@@ -84,7 +85,7 @@ def levels(records: Sequence[Record], form: str, of: Callable[[Record], Sequence
 
 CODEC_COLUMNS = [
     "vocabulary", "entries", "sees", "bases right", "used", "perplexity", "said by the 5-mer", "same on other strand",
-    "codes moved", "probe: bag", "probe: mean vector",
+    "codes moved", "probe: bag, cross-validated", "probe: bag", "probe: mean vector",
 ]  # fmt: skip
 
 
@@ -104,6 +105,7 @@ def codec_row(name: str, records: Sequence[Record]) -> list[str]:
         ),
         levels(records, "{:.2f}", lambda found: [level["agreement"] for level in found["strand"]["levels"]]),
         levels(records, "{:.1f}", lambda found: [level["changed"] for level in found["stability"]["levels"]]),
+        spread(probe_means(records, "bag", "cross_validated")),
         spread(probe_means(records, "bag")),
         spread(probe_means(records, "mean")),
     ]
@@ -121,7 +123,8 @@ def codec_notes(records: Sequence[Record]) -> str:
         "of the code's entropy: 1 is a code that is a function of it; *same on other strand*: how often a place has "
         "the same code there; *codes moved* by one substitution, on average; *probe*: MCC of logistic regression, its "
         f"strength chosen by cross-validation, on how often each code occurs, or on the mean code vector, mean over "
-        f"{len(sets)} sets of GUE ({train} training sequences of each at most)."
+        f"{len(sets)} sets of GUE ({train} training sequences of each at most); *cross-validated* is within these "
+        "training sequences, so what vocabularies are chosen by, the others are on the test sets."
     )
 
 
@@ -168,27 +171,32 @@ TRACKS = {"phase": "codon position", "exon": "exon", "intron": "intron", "tss": 
 
 
 def annotation_table(records: Sequence[Record]) -> str:
-    """Mutual information with annotation, beside that of k-mers at the same places."""
+    """Mutual information with annotation, beside that of k-mers at the same places; in brackets what is no evidence."""
     words = ["3", "5"]
 
-    def bits(track: str, k: str | None) -> Callable[[Record], Sequence[float]]:
-        def find(found: Record) -> Sequence[float]:
-            (one,) = found["annotation"].values()
+    def bits(of_name: Sequence[Record], track: str, k: str | None) -> str:
+        found = []
+        for record in of_name:
+            (one,) = record["results"]["annotation"].values()
             measured = one["tracks"][track]
-            return [level["bits"] for level in (measured["levels"] if k is None else [measured["controls"][k]])]
+            found.append(measured["levels"] if k is None else [measured["controls"][k]])
+        return " / ".join(_bits(column) for column in zip(*found, strict=True))
 
-        return find
-
-    controls = [[f"{k}-mers", *(levels(records[:1], "{:.4f}", bits(track, k)) for track in TRACKS)] for k in words]
-    rows = [
-        [name, *(levels(of_name, "{:.4f}", bits(track, None)) for track in TRACKS)]
-        for name, of_name in by_name(records).items()
-    ]
+    controls = [[f"{k}-mers", *(bits(records[:1], track, k) for track in TRACKS)] for k in words]
+    rows = [[name, *(bits(of_name, track, None) for track in TRACKS)] for name, of_name in by_name(records).items()]
     return (
         "### What codes tell of annotation\n\nBits of mutual information of a code, or of the word around a base, with "
-        "the annotation of that base, less what chance gives at independent places.\n\n"
+        "the annotation of that base, less what chance gives at independent places. In brackets: no more than the "
+        f"largest of {ROTATIONS} rotations of the annotation against the genome gives, so no evidence of anything.\n\n"
         f"{markdown_table(['vocabulary', *TRACKS.values()], [*controls, *rows])}"
     )
+
+
+def _bits(seeds: Sequence[Mapping[str, float]]) -> str:
+    """The mean over seeds, in brackets where that of the largest rotations reaches it."""
+    mean = statistics.fmean(one["bits"] for one in seeds)
+    by_rotation = statistics.fmean(one["rotated_max"] for one in seeds)
+    return f"{mean:.4f}" if mean > by_rotation else f"({mean:.4f})"
 
 
 def leak_table(records: Sequence[Record]) -> str:
@@ -224,29 +232,45 @@ def probe_table(records: Sequence[Record]) -> str:
     return f"### The probe on bags of codes, set by set\n\n{markdown_table(columns, rows)}"
 
 
+DEFAULT = "hrq"
+"""The entry of the models study that other sections change in one thing: it stands above theirs."""
+
+
 def model_section(records: Sequence[Record]) -> str:
-    """Models with one vocabulary or another: pre-training, then MCC on each set; a table a section of the study."""
+    """Models with one vocabulary or another: pre-training, then MCC on each set; a table a section of the study.
+
+    Raises:
+        ValueError: if a model was fine-tuned on a set in more than one way, or there is nothing of its pre-training.
+    """
     pretraining = {record["name"]: record for record in records if record["kind"] == "pretraining"}
     rows = summarize_gue([record for record in records if record["kind"] == "gue"])["rows"]
     scores: dict[str, dict[str, Any]] = {}
     for row in rows:
-        scores.setdefault(row["model"].partition(" (")[0], {})[row["set"]] = row
+        of_model = scores.setdefault(row["model"].partition(" (")[0], {})
+        if row["set"] in of_model:
+            raise ValueError(f"models: runs of {row['model']} on {row['set']} in more than one way: remove one of them")
+        of_model[row["set"]] = row
+    if unknown := set(scores) - set(pretraining):
+        raise ValueError(f"models: no pretraining.json of {', '.join(sorted(unknown))}, which have runs on GUE")
     protocols = ", ".join(f"`{one}`" for one in sorted({row["protocol"] for row in rows}))
     sizes = [record["results"]["parameters"] for record in pretraining.values()]
     text = [
         "## Models on them",
         "One backbone, the same windows, and as many bases for every model: what a learned vocabulary saw in its own "
         "training, others see more of in theirs. Parameters without prediction heads: within "
-        f"{100 * (max(sizes) / min(sizes) - 1):.1f} % of each other. One pre-training of each; fine-tuned under the "
-        f"protocol {protocols}, MCC mean ± sd over seeds of fine-tuning. Collapsed runs in brackets.",
+        f"{100 * (max(sizes) / min(sizes) - 1):.1f} % of each other. One pre-training of each, so ± is what "
+        f"fine-tuning alone varies: MCC under the protocol {protocols}, mean ± sd over its seeds. Collapsed runs in "
+        "brackets; they count. *Hidden bases right* is each model's own task: overlapping words hide fewer places, "
+        "words side by side runs of bases, so compare it among learned vocabularies only. *Without copies*: the mean "
+        "without test sequences that also stand in train.",
     ]
-    reference = next(iter(pretraining))
+    beside = DEFAULT if DEFAULT in pretraining else next(iter(pretraining))
     for section in dict.fromkeys(record["results"]["section"] for record in pretraining.values()):
         names = [name for name, record in pretraining.items() if record["results"]["section"] == section]
-        shown = names if reference in names else [reference, *names]
+        shown = names if beside in names else [beside, *names]
         sets = list(dict.fromkeys(one for name in names for one in scores.get(name, {})))
         table = [_model_row(name, pretraining[name], scores.get(name, {}), sets) for name in shown]
-        columns = ["model", "parameters", "bases seen", "hidden bases right", *sets, "mean"]
+        columns = ["model", "parameters", "bases seen", "hidden bases right", *sets, "mean", "without copies"]
         text += [f"### By {section}", markdown_table(columns, table)]
     return "\n\n".join([*text, budget(records, list(pretraining.values()))]) + "\n"
 
@@ -255,10 +279,11 @@ def _model_row(name: str, record: Record, scores: Mapping[str, Record], sets: Se
     evaluation, parameters = record["results"]["evaluation"], record["results"]["parameters"]
     accuracy = evaluation.get("eval_masked_accuracy")
     complete = bool(sets) and all(one in scores for one in sets)
+    found = [[scores[one][value] for one in sets if one in scores] for value in ("mean", "mean_without_overlap")]
+    means = [f"{statistics.fmean(values):.1f}" if complete and None not in values else "" for values in found]
     return [
         name, f"{parameters / 1e6:.2f} M", f"{record['bases_seen'] / 1e6:.1f} M" if record["bases_seen"] else "",
-        "" if accuracy is None else f"{accuracy:.3f}", *(_cell(scores.get(one)) for one in sets),
-        f"{statistics.fmean([scores[one]['mean'] for one in sets]):.1f}" if complete else "",
+        "" if accuracy is None else f"{accuracy:.3f}", *(_cell(scores.get(one)) for one in sets), *means,
     ]  # fmt: skip
 
 
@@ -296,16 +321,26 @@ def in_order_of_study(name: str, records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=lambda record: order.get(record["name"], len(order)))
 
 
+def not_run(name: str, records: Sequence[Record]) -> str:
+    """The entries of the study of that name that have no record, as a line; nothing if all have."""
+    path = STUDIES / f"{name}.yaml"
+    entries = yaml.safe_load(path.read_text())["entries"].values() if path.is_file() else ()
+    there = {record["name"] for record in records}
+    missing = [entry for section in entries for entry in section if entry not in there]
+    return f"\nNot run: {', '.join(missing)}.\n" if missing else ""
+
+
 def results_page(folder: Path = RECORDS) -> str:
-    """The whole page; sections without records are left out.
+    """The whole page. Sections without records, and entries of a study without, are named as not run.
 
     Args:
         folder: with a folder of records for each section.
 
     Raises:
-        ValueError: if it has no records, or a section has records of another kind or two of one name and seed.
+        ValueError: if it has no records, or a section has records of another kind, two of one name and seed, or such
+            as lack what the page tells.
     """
-    parts = [HEAD]
+    parts, empty = [HEAD], []
     for name, kinds, make in SECTIONS:
         there = read_records(folder / name) if (folder / name).is_dir() else []
         records = in_order_of_study(name, [record for record in there if record["kind"] != "gue-summary"])
@@ -316,11 +351,16 @@ def results_page(folder: Path = RECORDS) -> str:
         runs = Counter((record["name"], *record["seeds"]) for record in records if record["kind"] == "codec")
         if twice := [" ".join(map(str, run)) for run, times in runs.items() if times > 1]:
             raise ValueError(f"{folder / name}: more than one record of {', '.join(twice)}: remove all but one")
-        if records:
-            parts.append(make(records))
+        if not records:
+            empty.append(name)
+            continue
+        try:
+            parts += [make(records), not_run(name, records)]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / name}: a record lacks what the page tells of it ({error!r})") from error
     if len(parts) == 1:
         raise ValueError(f"{folder}: no records in {', '.join(name for name, _, _ in SECTIONS)} below it")
-    return "\n".join(parts)
+    return "\n".join([*parts, *([f"Without records: {', '.join(empty)}.\n"] if empty else [])])
 
 
 def main() -> int:
@@ -335,6 +375,7 @@ def main() -> int:
         if not args.page.is_file() or args.page.read_text() != page:
             raise ValueError(f"{args.page} is not what the records give: run python benchmarks/make_results.py")
         return 0
+    args.page.parent.mkdir(parents=True, exist_ok=True)
     write_text(args.page, page)
     print(args.page)
     return 0

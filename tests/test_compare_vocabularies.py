@@ -12,6 +12,7 @@ import yaml
 from example_scripts import TINY_CODEC, TINY_MODEL
 
 from vqdna_hf.data import simulate_fasta, simulate_promoters
+from vqdna_hf.data.files import write_json
 from vqdna_hf.evaluation.records import read_records, write_record
 from vqdna_hf.training import run_script
 
@@ -157,7 +158,8 @@ def test_what_a_study_cannot_do_is_one_line(
 
 def probed(value: float) -> dict[str, Any]:
     """What a probe gives, as far as the page tells it."""
-    return {"matthews_correlation": value, "matthews_correlation_without_overlap": value, "train": 10}
+    names = ("matthews_correlation", "matthews_correlation_without_overlap", "cross_validated")
+    return dict.fromkeys(names, value) | {"train": 10}
 
 
 def test_the_page_tells_means_over_seeds_and_what_it_cost(tmp_path: Path) -> None:
@@ -181,6 +183,31 @@ def test_the_page_tells_means_over_seeds_and_what_it_cost(tmp_path: Path) -> Non
     assert "seeds 0, 1; 1 minutes in all" in page
     with pytest.raises(ValueError, match="no records in codecs, models, gue, sars_cov_2 below it"):
         make_results.results_page(tmp_path / "codecs")
+
+
+def test_information_that_rotated_annotation_gives_as_well_is_in_brackets(tmp_path: Path) -> None:
+    def measured(bits: float, rotated: float) -> dict[str, float]:
+        return {"bits": bits, "rotated_max": rotated}
+
+    for seed, bits in ((0, 0.02), (1, 0.04)):
+        tracks = {
+            track: {
+                "controls": {"3": measured(0.01, 0.001), "5": measured(0.01, 0.01)},
+                "levels": [measured(bits, 0.001), measured(bits, 0.035)],
+            }
+            for track in make_results.TRACKS
+        }
+        write_record(
+            tmp_path / "codecs" / f"a-seed-{seed}.json", kind="codec", name="a", command="python x.py", seeds=[seed],
+            results={
+                "section": "objective", "sizes": [4, 8], "annotation": {"a.gff3": {"tracks": tracks}},
+                "probe": {"tf/0": {"bag": probed(0.5)}},
+            },
+        )  # fmt: skip
+    page = make_results.results_page(tmp_path)
+    assert "| a | 0.0300 / (0.0300) | 0.0300 / (0.0300) |" in page
+    assert "| 3-mers | 0.0100 |" in page
+    assert "| 5-mers | (0.0100) |" in page
 
 
 def test_a_page_is_not_made_of_what_does_not_belong_there(tmp_path: Path) -> None:
@@ -230,6 +257,44 @@ def test_a_model_of_other_values_is_not_taken_for_the_study_s(data: Path, tmp_pa
     (folder.parent / "seed-0.values.json").write_text(json.dumps({"extra": []}))
     with pytest.raises(ValueError, match="was trained with other values"):
         study.run("run_codec", "codec", folder, seed=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "a: [", "recipe: tiny", *(f"recipe: tiny\nseeds: [0]\nentries: {it}" for it in ("[a]", "{s: {x: }}"))],
+)
+def test_a_file_that_is_no_study_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    assert run(monkeypatch, data, str(tmp_path / "study.yaml"), "--work", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "study.yaml: " in error
+
+
+def test_a_model_has_one_score_a_set(tmp_path: Path) -> None:
+    run_on_gue = next(iter(read_records(make_results.RECORDS / "models", "gue")))
+    pretraining = next(iter(read_records(make_results.RECORDS / "models", "pretraining")))
+    folder = tmp_path / "models" / "a"
+    name = run_on_gue["results"]["checkpoint"]["name"]
+    for part in ("gue", "other"):
+        (folder / part).mkdir(parents=True)
+    write_json(folder / "gue" / "seed-0.json", run_on_gue | {"seeds": [0]})
+    with pytest.raises(ValueError, match=f"no pretraining.json of {name}, which have runs on GUE"):
+        make_results.results_page(tmp_path)
+    write_json(folder / "pretraining.json", pretraining | {"name": name})
+    assert "Not run: " in make_results.results_page(tmp_path)
+    assert "Without records: codecs, gue, sars_cov_2." in make_results.results_page(tmp_path)
+    results = run_on_gue["results"]
+    other = results | {"protocol": results["protocol"] | {"max_steps": 7}}
+    write_json(folder / "other" / "seed-0.json", run_on_gue | {"seeds": [0], "results": other})
+    with pytest.raises(ValueError, match="in more than one way: remove one of them"):
+        make_results.results_page(tmp_path)
+    (folder / "other" / "seed-0.json").unlink()
+    write_json(folder / "pretraining.json", pretraining | {"name": name, "results": {"section": "vocabulary"}})
+    with pytest.raises(ValueError, match="a record lacks what the page tells of it"):
+        make_results.results_page(tmp_path)
 
 
 def test_the_page_is_what_the_records_give() -> None:

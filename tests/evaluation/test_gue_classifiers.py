@@ -76,6 +76,8 @@ def test_other_vocabularies(plain: bool, tmp_path: Path) -> None:
     own = read_set("own", write_set(tmp_path / "own"))
     results = run_once(folder, own, protocol_for("own", "cpu", FAST), 0)
     assert results["steps"] == 2
+    with pytest.raises(ValueError, match="lora_r=0: adapters need 1 or more"):
+        Variant(lora_r=0)
     for variant in (Variant(average_strands=True), Variant(use_lora=True)):
         with pytest.raises(ValueError, match="is for checkpoints of this package"):
             load_classifier(folder, 2, 0, variant=variant)

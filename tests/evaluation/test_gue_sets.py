@@ -65,7 +65,7 @@ def test_overlap_by_hand(tmp_path: Path) -> None:
 
 def test_copies_on_the_other_strand_and_with_another_label(tmp_path: Path) -> None:
     write_split(tmp_path / "train.csv", [("AACG", 0), ("GGGG", 1), ("GGGG", 0)])
-    write_split(tmp_path / "dev.csv", [("AAAA", 0)])
+    write_split(tmp_path / "dev.csv", [("AAAA", 0), ("CCCC", 1)])
     write_split(tmp_path / "test.csv", [("CGTT", 1), ("CGTT", 0), ("GGGG", 0), ("GCAA", 1)])
     own = read_set("own", tmp_path)
     assert own.overlap.tolist() == [True, True, True, False]
@@ -76,9 +76,9 @@ def test_50_bases_in_common_by_hand(tmp_path: Path) -> None:
     train, other = letters(70, 1), letters(70, 2)
     back = train[::-1].translate(str.maketrans("ACGT", "TGCA"))
     write_split(tmp_path / "train.csv", [(train, 0), (letters(70, 3), 1), ("ACGT", 1)])
-    write_split(tmp_path / "dev.csv", [(other, 0)])
+    write_split(tmp_path / "dev.csv", [(other, 0), (other, 1)])
     shifted = [other[:20] + train[:50], other[:21] + train[:49], other[:10] + back[20:], train[:49] + "N" + train[50:]]
-    write_split(tmp_path / "test.csv", [(text, 0) for text in [*shifted, other, "ACGT", train.lower()]])
+    write_split(tmp_path / "test.csv", [*((text, 0) for text in [*shifted, other, "ACGT"]), (train.lower(), 1)])
     assert read_set("own", tmp_path).near.tolist() == [True, False, True, False, False, True, True]
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.Mo
 def test_pairs_overlap_as_pairs(tmp_path: Path) -> None:
     header = "sequence1,sequence2,label"
     write_split(tmp_path / "train.csv", [("ACGT", "GG", 0), ("AC", "GTGG", 1)], header)
-    write_split(tmp_path / "dev.csv", [("ACGT", "GG", 0)], header)
+    write_split(tmp_path / "dev.csv", [("ACGT", "GG", 0), ("AC", "GG", 1)], header)
     write_split(tmp_path / "test.csv", [("ACGT", "GG", 0), ("GG", "ACGT", 1), ("ACG", "TGG", 0)], header)
     own = read_set("own", tmp_path)
     assert own.overlap.tolist() == [True, False, False]
@@ -149,6 +149,13 @@ def test_broken_sets(root: Path, kind: str) -> None:
 def test_a_class_that_train_does_not_know(root: Path) -> None:
     write_split(root / "tf" / "0" / "test.csv", [("ACGT", 0), ("GGGG", 2)])
     with pytest.raises(ValueError, match=r"test.csv, row 2 .* label 2 is not among the training set's 0..1"):
+        read_set("tf/0", root / "tf" / "0")
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_split_of_one_class_chooses_and_measures_nothing(root: Path, split: str) -> None:
+    write_split(root / "tf" / "0" / f"{split}.csv", [("ACGT", 1), ("GGGG", 1)])
+    with pytest.raises(ValueError, match=rf"{split}.csv: all rows have the label 1: .* every class into train"):
         read_set("tf/0", root / "tf" / "0")
 
 

@@ -45,6 +45,9 @@ class Variant:
         lora_r, lora_alpha, lora_dropout: of the adapters.
         average_strands: average the logits of both strands; for checkpoints of ours.
 
+    Raises:
+        ValueError: if the adapters have no rank or no scale.
+
     Example:
 
     >>> Variant(random_init=True).label
@@ -57,6 +60,11 @@ class Variant:
     lora_alpha: int = 32
     lora_dropout: float = 0.05
     average_strands: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("lora_r", self.lora_r), ("lora_alpha", self.lora_alpha)):
+            if value < 1:
+                raise ValueError(f"{name}={value}: adapters need 1 or more")
 
     @property
     def label(self) -> str:

@@ -520,7 +520,11 @@ def _write_summary(output: Path) -> dict[str, Any]:
     records = read_records(output, KIND)
     summary = summarize_gue(records)
     seeds = sorted({seed for record in records for seed in record["seeds"]})
-    write_record(output / "summary.json", kind=f"{KIND}-summary", name=output.name, results=summary, seeds=seeds)
+    commands = " && ".join(dict.fromkeys(record["command"] for record in records))
+    write_record(
+        output / "summary.json", kind=f"{KIND}-summary", name=output.name, results=summary, seeds=seeds,
+        command=commands,
+    )  # fmt: skip
     write_text(output / "table.md", gue_table(summary))
     return summary
 

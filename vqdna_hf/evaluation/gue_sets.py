@@ -229,6 +229,11 @@ def read_set(name: str, folder: str | PathLike) -> GueSet:
             "all splits need the same columns"
         )
     labels, num_labels = labels_of_splits(splits, way_out="number the classes 0, 1, 2, ...")
+    if alike := [split for split in SPLITS if len(set(labels[split])) < 2]:
+        raise ValueError(
+            f"{files[alike[0]]}: all rows have the label {labels[alike[0]][0]}: nothing can be learned of one class, "
+            "or chosen or measured on it: bring every class into train, dev and test"
+        )
     return GueSet(name, splits, labels, num_labels, checksums)
 
 

@@ -267,11 +267,16 @@ def _separation_table(features: Mapping[str, Mapping[str, Sequence[float]]]) -> 
     for name in sorted(features, key=_feature_order):
         own = features[name]
         cells = [
-            f"{np.mean(own[measure]):.3f} ± {np.std(own[measure]):.3f} ({np.mean(own[f'{measure}_chance']):.3f})"
+            f"{np.mean(own[measure]):.3f} ± {_deviation(own[measure]):.3f} ({np.mean(own[f'{measure}_chance']):.3f})"
             for measure in MEASURES
         ]
         lines.append(f"| {_feature_title(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _deviation(draws: Sequence[float]) -> float:
+    """Of the sample; 0 for a single draw."""
+    return float(np.std(draws, ddof=1)) if len(draws) > 1 else 0.0
 
 
 def _feature_order(name: str) -> tuple[bool, int, str]:

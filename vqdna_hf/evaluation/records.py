@@ -159,22 +159,33 @@ def records_by_path(folder: str | PathLike, kind: str | None = None) -> dict[Pat
         raise ValueError(f"{folder}: no such folder of results")
     records = {}
     for path in sorted(Path(folder).rglob("*.json")):
-        record = _read_record(path)
-        if record is None:
-            raise ValueError(f"{path}: no record of an evaluation (format {FORMAT}): move it out of {folder}")
+        record = read_record(path)
         if kind is None or record["kind"] == kind:
             records[path] = record
     return records
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """Read a file; None if it is a sound JSON of something else."""
+def read_record(path: Path) -> dict[str, Any]:
+    """Read one record.
+
+    Raises:
+        ValueError: if the file is no record of this layout, cannot be read, lacks what its kind must hold, or is named
+            after another seed than its own.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> _ = write_record(path, kind="codec", name="hrq", results={"usage": 0.5})
+    >>> read_record(path)["results"]
+    {'usage': 0.5}
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
         raise ValueError(f"{path}: cannot be read as a record ({error}): delete it, or bring it back whole") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or set(_KEYS) - set(record):
-        return None
+        raise ValueError(f"{path}: no record of an evaluation (format {FORMAT}): move it to another folder")
     wrong = _unsound(record, {"kind": str, "seeds": list, "results": _NEEDED.get(str(record["kind"]), dict)})
     seeds = record["seeds"]
     if wrong or not all(isinstance(seed, int) for seed in seeds):

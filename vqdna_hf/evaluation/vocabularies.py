@@ -61,7 +61,7 @@ class KmerVocabulary:
         k: bases a word.
         overlapping: a word at every base (M = n - k + 1, word i stands for bases i to i + k - 1), or one every k bases
             (M = n // k, what is left over at the end is dropped).
-        canonical: a word and its reverse complement are one, the first of both in the order above.
+        canonical: a word and its reverse complement are one; numbers are ranks of the first of both in the order above.
 
     Raises:
         ValueError: if k is not from 1 to `LARGEST_K`; `encode`: if a sequence is empty or has an illegal letter.
@@ -72,8 +72,9 @@ class KmerVocabulary:
     [[[0, 1, 6]], [[1, -1, -1]], [[]]]
     >>> KmerVocabulary(2, overlapping=False).encode(["AACGT"])[0].tolist()
     [[0, 6]]
-    >>> KmerVocabulary(2, canonical=True).encode(["AAGTT"])[0].tolist()  # AA, AG, GT = AC, TT = AA
-    [[0, 2, 1, 0]]
+    >>> canonical = KmerVocabulary(2, canonical=True)
+    >>> canonical.encode(["AAGTT"])[0].tolist(), canonical.sizes  # AA, AG, GT = AC, TT = AA
+    ([[0, 2, 1, 0]], (10,))
     """
 
     def __init__(self, k: int, overlapping: bool = True, canonical: bool = False) -> None:
@@ -89,7 +90,9 @@ class KmerVocabulary:
             other = np.zeros_like(words)
             for place in range(k):  # complements are 3 - base; the last base of a word is the first of the other strand
                 other = other * NUM_NUCLEOTIDES + (3 - words // NUM_NUCLEOTIDES**place % NUM_NUCLEOTIDES)
-            self._canonical = np.minimum(words, other)
+            # Ranks of the words that occur, so that `sizes` counts none that cannot.
+            first, ranks = np.unique(np.minimum(words, other), return_inverse=True)
+            self._canonical, self.sizes = ranks.astype(np.int32), (len(first),)
 
     def encode(self, sequences: Sequence[str]) -> list[NDArray[np.int32]]:
         """The word at each place, (1, M); -1 where N stands in it."""
