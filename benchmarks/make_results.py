@@ -133,11 +133,14 @@ def codec_section(records: Sequence[Record]) -> str:
     if unknown := {record["results"]["section"] for record in records} - set(TITLES):
         raise ValueError(f"records of the sections {', '.join(sorted(unknown))}; there are {', '.join(TITLES)}")
     text = ["## Vocabularies by themselves", "", codec_notes(records), ""]
+    # The codec that others change in one thing stands above them.
+    changed_in_nothing = [one for one in records if "codec" in one["results"] and not one["results"].get("changes")]
     for section, title in TITLES.items():
         chosen = [record for record in records if record["results"]["section"] == section]
         if not chosen:
             continue
-        rows = [codec_row(name, of_name) for name, of_name in by_name(chosen).items()]
+        beside = [] if section == "control" else [one for one in changed_in_nothing if one not in chosen]
+        rows = [codec_row(name, of_name) for name, of_name in by_name([*beside, *chosen]).items()]
         text += [f"### {title}", "", markdown_table(CODEC_COLUMNS, rows), "", budget(chosen), ""]
     if annotated := [record for record in records if record["results"].get("annotation")]:
         text += [annotation_table(annotated), ""]

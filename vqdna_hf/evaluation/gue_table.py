@@ -57,7 +57,7 @@ def summarize_gue(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     of_model = model_labels({key[0]: results for key, results in firsts.items()})
     models = {key: of_model[key[0]] for key in runs}
     protocols = protocol_labels(firsts, models)
-    order = sorted(runs, key=lambda key: (models[key], protocols[key], key))
+    order = sorted(runs, key=lambda key: (models[key], protocols[key], key[2], key))
     rows = [_row(models[key], protocols[key], key[2], runs[key]) for key in order]
     return {"rows": rows, "groups": _groups(rows)}
 
