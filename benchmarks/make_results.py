@@ -316,20 +316,23 @@ SECTIONS: list[tuple[str, set[str], Callable[[Sequence[Record]], str]]] = [
 """Folders of records, the kinds of these, and what is made of them."""
 
 
+def entries_of(name: str) -> list[str]:
+    """The entries of the study of that name, in its order; none if there is no such study."""
+    path = STUDIES / f"{name}.yaml"
+    sections = yaml.safe_load(path.read_text())["entries"].values() if path.is_file() else ()
+    return [entry for section in sections for entry in section]
+
+
 def in_order_of_study(name: str, records: Sequence[Record]) -> list[Record]:
     """Records in the order in which the study of that name has its entries; others behind them."""
-    path = STUDIES / f"{name}.yaml"
-    entries = yaml.safe_load(path.read_text())["entries"].values() if path.is_file() else ()
-    order = {entry: place for place, entry in enumerate(entry for section in entries for entry in section)}
+    order = {entry: place for place, entry in enumerate(entries_of(name))}
     return sorted(records, key=lambda record: order.get(record["name"], len(order)))
 
 
 def not_run(name: str, records: Sequence[Record]) -> str:
     """The entries of the study of that name that have no record, as a line; nothing if all have."""
-    path = STUDIES / f"{name}.yaml"
-    entries = yaml.safe_load(path.read_text())["entries"].values() if path.is_file() else ()
     there = {record["name"] for record in records}
-    missing = [entry for section in entries for entry in section if entry not in there]
+    missing = [entry for entry in entries_of(name) if entry not in there]
     return f"\nNot run: {', '.join(missing)}.\n" if missing else ""
 
 
